@@ -1,0 +1,130 @@
+"""Samples of one split, by position, with a stable index; and the splits of a run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisyrun.api.labels import Labels
+from noisyrun.api.side_info import Text
+from noisyrun.api.task import Task
+
+
+class Images(ABC):
+    """Decoded images by position.
+
+    Attributes
+    ----------
+    shape
+        Channels, height, width of every image as `load` gives it.
+    resident
+        uint8 [N, channels, height, width] when all images are held in memory; None when they are read as needed.
+    """
+
+    shape: tuple[int, int, int]
+    resident: Tensor | None = None
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def load(self, positions: Tensor) -> Tensor:
+        """uint8 [R, channels, height, width] of some images, int64 [R]."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples of one split. Position r of every field is the same sample.
+
+    Attributes
+    ----------
+    index
+        int64 [N], ascending: stable index of each sample in its source.
+    labels
+        Observed labels.
+    images
+        Their images; None for a run on features alone.
+    features, logits
+        float [N, D] and [N, C] made elsewhere, for a run on features alone.
+    truth
+        Clean labels, for measures only: no method, threshold or selection ever sees them.
+    verified
+        int8 [N]: 1 observed label verified right, 0 wrong, −1 not verified.
+    verified_held
+        bool [N]: verification labels kept for thresholds and early stopping.
+    trusted
+        Trusted labels; `PAD` where there is none.
+    clean
+        bool [N]: the trusted clean subset.
+    text
+        Texts of classes and samples.
+    source, source_names, rank
+        Where each sample came from, and at which rank of its search.
+    """
+
+    task: Task
+    index: Tensor
+    labels: Labels
+    verified: Tensor
+    verified_held: Tensor
+    trusted: Labels
+    clean: Tensor
+    text: Text
+    images: Images | None = None
+    features: Tensor | None = None
+    logits: Tensor | None = None
+    truth: Labels | None = None
+    source: Tensor | None = None
+    source_names: tuple[str, ...] = ()
+    rank: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.index.shape[0]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits of a run.
+
+    Attributes
+    ----------
+    name
+        What the run calls the data set.
+    train
+        What is trained on; label phases see these and nothing else.
+    val
+        Noisy validation: held out of training, with observed labels. None when its share is 0.
+    test
+        The test set with clean labels, or None.
+    digests
+        SHA-256 of the observed labels, of the images or features, and of the noise, for lineage and resume.
+    notes
+        Lines a user should read: what was injected, skipped or assumed.
+    mean, std
+        Of the training images, by channel in [0, 1].
+    """
+
+    name: str
+    train: Samples
+    val: Samples | None
+    test: Samples | None
+    digests: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    lineage: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> Task:
+        """What is to be learned."""
+        return self.train.task
+
+
+def no_labels(n: int) -> Labels:
+    """Labels of n samples that have none."""
+    return Labels(torch.full((n, 1), -1, dtype=torch.int64))

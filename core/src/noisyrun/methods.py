@@ -1,0 +1,40 @@
+"""The methods of one run, by socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from noisyrun.api.backbone import Backbone
+from noisyrun.api.corrector import LabelCorrector
+from noisyrun.api.method import Method
+from noisyrun.api.prototypes import PrototypeBuilder
+from noisyrun.api.side_info import SideInfoEncoder
+from noisyrun.api.weighter import SampleWeighter
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What sits in each socket; `side_info`, `weighters` and `correctors` stack in order."""
+
+    backbone: Backbone[Any] | None = None
+    side_info: tuple[SideInfoEncoder[Any], ...] = ()
+    prototypes: PrototypeBuilder[Any] | None = None
+    weighters: tuple[SampleWeighter[Any], ...] = ()
+    correctors: tuple[LabelCorrector[Any], ...] = ()
+
+    def __iter__(self) -> Iterator[Method[Any]]:
+        """All of them, in the order in which a label phase calls them."""
+        if self.backbone is not None:
+            yield self.backbone
+        yield from self.side_info
+        if self.prototypes is not None:
+            yield self.prototypes
+        yield from self.correctors
+        yield from self.weighters
+
+    @property
+    def judge_labels(self) -> bool:
+        """Whether there is anything for a label phase to do."""
+        return bool(self.weighters or self.correctors)
