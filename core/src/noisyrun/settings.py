@@ -22,19 +22,13 @@ class DataSettings(Settings):
     format: Literal["auto", "digits", "folder", "manifest", "parquet", "features"] = Field(
         "auto", description="What the data set is; told from the path by default."
     )
-    label: str | None = Field(
-        None, description="Column of the observed label; found by its usual names by default."
-    )
+    label: str | None = Field(None, description="Column of the observed label; found by its usual names by default.")
     clean_label: str | None = Field(
         None,
         description="Column of the clean label, used for measures only; found by its usual names by default.",
     )
-    test: str | None = Field(
-        None, description="Path of the test set; found beside the training set by default."
-    )
-    val: float = Field(
-        0.1, ge=0, lt=1, description="Share of the training samples held out as noisy validation."
-    )
+    test: str | None = Field(None, description="Path of the test set; found beside the training set by default.")
+    val: float = Field(0.1, ge=0, lt=1, description="Share of the training samples held out as noisy validation.")
     classes: Path | None = Field(None, description="TSV of the classes: label, wnid, words, description.")
     tree: Path | None = Field(None, description="Tree over the classes: a TSV of child, parent.")
     image_size: int | None = Field(None, ge=8, description="Side that images are brought to, in pixels.")
@@ -79,12 +73,8 @@ class AugmentSettings(Settings):
 class TrainSettings(Settings):
     """The loop (``--train.FIELD``)."""
 
-    optimizer: Optimizer = Field(
-        default_factory=Optimizer, description="Optimiser of every stage that brings none."
-    )
-    schedule: Schedule = Field(
-        default_factory=Schedule, description="Schedule of every stage that brings none."
-    )
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="Optimiser of every stage that brings none.")
+    schedule: Schedule = Field(default_factory=Schedule, description="Schedule of every stage that brings none.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head.")
     amp: Literal["auto", "off", "bf16", "fp16"] = Field(
@@ -108,7 +98,7 @@ class WeightsSettings(Settings):
 
     scale: Literal["mean1", "none"] = Field(
         "mean1",
-        description="mean1: weights are scaled to mean 1 over the data set, or the learning rate would silently shrink; "
+        description="mean1: scaled to mean 1 over the data set, or the learning rate would silently shrink; "
         "none: the papers' literal form.",
     )
 
@@ -129,9 +119,7 @@ class EvalSettings(Settings):
     """Evaluation (``--eval.FIELD``)."""
 
     batch_size: int = Field(512, ge=1, description="Images at a time.")
-    every: int = Field(
-        1, ge=1, description="Epochs from one evaluation to the next; the last is always evaluated."
-    )
+    every: int = Field(1, ge=1, description="Epochs from one evaluation to the next; the last is always evaluated.")
 
 
 class RunSettings(Settings):
@@ -149,9 +137,7 @@ class RunSettings(Settings):
         None,
         description="Verification labels: a share of samples (0.05), or class names after a colon (0.05:cat,dog).",
     )
-    clean: str | None = Field(
-        None, description="Trusted clean subset: a share of samples (0.05), or as for --verify."
-    )
+    clean: str | None = Field(None, description="Trusted clean subset: a share of samples (0.05), or as for --verify.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     out: Path | None = Field(None, description="Folder of the run; a fresh one under runs/ by default.")
@@ -162,18 +148,12 @@ class RunSettings(Settings):
     )
     baseline: bool = Field(False, description="Also train with plain cross entropy, and compare.")
     strict: bool = Field(False, description="Raise on every broken plugin, chosen or not.")
-    recipe: str | None = Field(
-        None, description="A paper's sockets and settings; everything else overrides it."
-    )
+    recipe: str | None = Field(None, description="A paper's sockets and settings; everything else overrides it.")
     data: DataSettings = Field(default_factory=DataSettings, description="Data.")
     augment: AugmentSettings = Field(default_factory=AugmentSettings, description="Augmentation.")
     bank: BankSettings = Field(default_factory=BankSettings, description="Feature bank.")
     train: TrainSettings = Field(default_factory=TrainSettings, description="Training.")
     weights: WeightsSettings = Field(default_factory=WeightsSettings, description="Sample weights.")
-    corrections: CorrectionsSettings = Field(
-        default_factory=CorrectionsSettings, description="Corrected labels."
-    )
+    corrections: CorrectionsSettings = Field(default_factory=CorrectionsSettings, description="Corrected labels.")
     eval: EvalSettings = Field(default_factory=EvalSettings, description="Evaluation.")
-    stages: tuple[Stage, ...] = Field(
-        (), description="Stages of the run; warm-up, rounds and fine-tuning by default."
-    )
+    stages: tuple[Stage, ...] = Field((), description="Stages of the run; warm-up, rounds and fine-tuning by default.")

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 class LabelCorrector(Method[C]):
     """Gives each sample a corrected label. Several correctors follow each other."""
 
-    def __call__(
-        self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo
-    ) -> Targets:
+    def __call__(self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo) -> Targets:
         """Correct, and hold the answer against the contract. The host calls this.
 
         A target of a class without prototypes stays as it was when the method needs prototypes.
@@ -33,9 +31,7 @@ class LabelCorrector(Method[C]):
             raise MethodError(self.key, f"must return Targets (got {type(made).__name__})")
         rows, device = len(block), block.features.device
         high = block.bank.num_classes - 1
-        classes = check(
-            self.key, "targets.classes", made.classes, (rows, None), torch.int64, device, PAD, high
-        )
+        classes = check(self.key, "targets.classes", made.classes, (rows, None), torch.int64, device, PAD, high)
         shape = (rows, classes.shape[1])
         values = check(self.key, "targets.values", made.values, shape, torch.float32, device, 0.0, 1.0 + 1e-5)
         check(self.key, "targets.alpha", made.alpha, (rows,), torch.float32, device, 0.0, 1.0)
@@ -58,9 +54,7 @@ class LabelCorrector(Method[C]):
     def fit(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> None:
         """Learn what `correct` uses: optional; once a label phase, on one process, before any block is corrected."""
 
-    def correct(
-        self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo
-    ) -> Targets:
+    def correct(self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo) -> Targets:
         """Correct the labels of a block.
 
         Parameters

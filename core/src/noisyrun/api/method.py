@@ -77,9 +77,7 @@ def check(
     """
     if not isinstance(value, Tensor):
         raise MethodError(method, f"{name} must be a tensor (got {type(value).__name__})")
-    if value.dim() != len(shape) or any(
-        want is not None and got != want for got, want in zip(value.shape, shape)
-    ):
+    if value.dim() != len(shape) or any(want is not None and got != want for got, want in zip(value.shape, shape)):
         want = ", ".join("any" if size is None else str(size) for size in shape)
         raise MethodError(method, f"{name} must have shape [{want}] (got {list(value.shape)})")
     if dtype is None and not value.is_floating_point():

@@ -37,12 +37,12 @@ class Batches:
 UNIFORM = Batches()
 
 
-def BAGS(size: int) -> Batches:  # noqa: N802
+def BAGS(size: int) -> Batches:
     """Bags of `size` samples of one class."""
     return Batches("bags", size=size)
 
 
-def MIX(clean: int, noisy: int) -> Batches:  # noqa: N802
+def MIX(clean: int, noisy: int) -> Batches:
     """`clean` samples of the trusted subset to every `noisy` others."""
     return Batches("mix", clean=clean, noisy=noisy)
 

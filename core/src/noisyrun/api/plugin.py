@@ -68,9 +68,7 @@ class Plugin:
             raise ValueError(f"api: must be MAJOR.MINOR (got {self.api!r})")
         for field in ("factory", "config"):
             if not _IMPORT.match(getattr(self, field)):
-                raise ValueError(
-                    f"{field}: must be an import string module:Class (got {getattr(self, field)!r})"
-                )
+                raise ValueError(f"{field}: must be an import string module:Class (got {getattr(self, field)!r})")
 
 
 @dataclass(frozen=True)

@@ -75,18 +75,14 @@ class Prototypes:
             gap = width - tensor.shape[1]
             if gap == 0:
                 return tensor
-            return torch.cat(
-                [tensor, tensor.new_full((tensor.shape[0], gap, *tensor.shape[2:]), fill)], dim=1
-            )
+            return torch.cat([tensor, tensor.new_full((tensor.shape[0], gap, *tensor.shape[2:]), fill)], dim=1)
 
         with_rows = all(one.rows is not None for one in classes)
         return cls(
             torch.cat([wide(one.vectors, 0.0) for one in classes]),
             torch.cat([wide(one.mask, False) for one in classes]),
             torch.cat([wide(one.weights, 0.0) for one in classes]),
-            torch.cat([wide(one.rows, PAD) for one in classes if one.rows is not None])
-            if with_rows
-            else None,
+            torch.cat([wide(one.rows, PAD) for one in classes if one.rows is not None]) if with_rows else None,
             classes[0].project,
         )
 
@@ -161,16 +157,12 @@ class PrototypeBuilder(Method[C]):
             if len(rows) == 0:
                 nothing = torch.zeros(1, 1, bank.dim, device=bank.device)
                 off = torch.zeros(1, 1, dtype=torch.bool, device=bank.device)
-                built.append(
-                    Prototypes(nothing, off, off.float(), torch.full_like(off, PAD, dtype=torch.int64))
-                )
+                built.append(Prototypes(nothing, off, off.float(), torch.full_like(off, PAD, dtype=torch.int64)))
             else:
                 built.append(self.build_class(c, bank, rows, side, phase))
         return built
 
-    def build_class(
-        self, c: int, bank: FeatureBank, rows: Tensor, side: SideInfo, phase: Phase
-    ) -> Prototypes:
+    def build_class(self, c: int, bank: FeatureBank, rows: Tensor, side: SideInfo, phase: Phase) -> Prototypes:
         """Build the prototypes [1, P, E] of one class.
 
         Parameters

@@ -182,9 +182,7 @@ class SideInfoEncoder(Method[C]):
         if made.class_similarity is not None:
             if made.class_similarity.shape != (classes, classes):
                 shape = made.class_similarity.shape
-                raise MethodError(
-                    self.key, f"class_similarity must be [{classes}, {classes}] (got {list(shape)})"
-                )
+                raise MethodError(self.key, f"class_similarity must be [{classes}, {classes}] (got {list(shape)})")
             first = made.class_similarity.take(torch.arange(min(2, classes)))
             check(self.key, "class_similarity rows", first, (min(2, classes), classes), torch.float32)
         return before.updated(made)

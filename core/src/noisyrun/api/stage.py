@@ -49,9 +49,7 @@ class Schedule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["constant", "step", "exponential", "cosine"] = Field("cosine", description="Schedule.")
-    by: Literal["epoch", "step"] = Field(
-        "step", description="Unit in which it advances, and of the fields below."
-    )
+    by: Literal["epoch", "step"] = Field("step", description="Unit in which it advances, and of the fields below.")
     milestones: tuple[int, ...] = Field((), description="step: where the rate is multiplied by gamma.")
     every: int = Field(1, ge=1, description="exponential: multiply by gamma after so many units.")
     gamma: float = Field(0.1, gt=0, le=1, description="step, exponential: the factor.")
@@ -86,14 +84,10 @@ class Stage(BaseModel):
     weights_from: Annotated[str, AfterValidator(_weights_from)] = Field(
         "continue", description="Network it starts from: continue, initial, or stage:NAME."
     )
-    resolution: int | None = Field(
-        None, ge=8, description="Side of the images in pixels; that of the data by default."
-    )
+    resolution: int | None = Field(None, ge=8, description="Side of the images in pixels; that of the data by default.")
     batch_size: int | None = Field(None, ge=1, description="Batch size; the run's by default.")
     optimizer: Optimizer | None = Field(None, description="Optimiser; the run's by default.")
-    schedule: Schedule | None = Field(
-        None, description="Schedule of the learning rate; the run's by default."
-    )
+    schedule: Schedule | None = Field(None, description="Schedule of the learning rate; the run's by default.")
     keep_predictions: str | None = Field(
         None, description="Keep predictions of all training samples at the end, under this name."
     )

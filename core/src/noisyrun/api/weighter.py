@@ -39,9 +39,7 @@ class Judgement:
 class SampleWeighter(Method[C]):
     """Says how much each (sample, label) pair counts. Several weighters multiply."""
 
-    def __call__(
-        self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo
-    ) -> Judgement:
+    def __call__(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Judgement:
         """Weigh, and hold the answer against the contract. The host calls this.
 
         A class without a prototype gives no ground to judge by: its pairs weigh 1, and count as right, when the
@@ -66,9 +64,7 @@ class SampleWeighter(Method[C]):
     def fit(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> None:
         """Learn what `weigh` uses: optional; once a label phase, on one process, before any block is weighed."""
 
-    def weigh(
-        self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo
-    ) -> Tensor | Judgement:
+    def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Tensor | Judgement:
         """Weigh the pairs (row r of the block, labels[r]).
 
         Parameters
