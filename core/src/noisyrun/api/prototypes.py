@@ -150,7 +150,7 @@ class PrototypeBuilder(Method[C]):
     def build_classes(
         self, classes: Sequence[int], bank: FeatureBank, side: SideInfo, phase: Phase
     ) -> list[Prototypes]:
-        """The prototypes [1, P, E] of each of some classes, from `build_class`. The host calls this to share out work."""
+        """The prototypes [1, P, E] of each of some classes, by `build_class`. The host calls this to share out work."""
         built = []
         for c in classes:
             rows = bank.of_class(c)

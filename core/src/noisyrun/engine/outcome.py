@@ -1,0 +1,44 @@
+"""What the loop gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from noisyrun.engine.label_state import LabelState
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished training gives.
+
+    Attributes
+    ----------
+    network
+        The trained network, as it stood after the last epoch.
+    state
+        What the last label phase decided, by position of the training samples.
+    accuracy
+        ``last``: test accuracy after the last epoch; ``best_noisy_val``: at the epoch of the highest accuracy on noisy
+        validation; ``oracle``: at the epoch that is best on the test set itself, which no honest selection can reach.
+        In [0, 1]; None where there is no test (or no validation) set.
+    history
+        One record an epoch: stage, epoch, step, lr, loss, val_accuracy, test_accuracy, seconds.
+    rounds
+        One record a label phase: stage, round, epoch and its metrics.
+    seconds
+        Wall seconds by phase: data, train, features, label_phase, evaluate, checkpoint.
+    peak_memory
+        Bytes, peak resident memory of the process, and of the GPU where there is one.
+    """
+
+    network: nn.Module
+    state: LabelState
+    accuracy: Mapping[str, float | None]
+    history: Sequence[Mapping[str, Any]] = ()
+    rounds: Sequence[Mapping[str, Any]] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    peak_memory: Mapping[str, int] = field(default_factory=dict)
