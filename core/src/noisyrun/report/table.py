@@ -1,0 +1,109 @@
+"""The table at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from noisyrun.report.numbers import percent, points, seconds, size
+
+ACCURACY = (
+    ("last", "after the last epoch"),
+    ("best_noisy_val", "at the best noisy validation"),
+    ("oracle", "oracle: best on the test set *"),
+)
+ORACLE_NOTE = "* chosen on the test labels themselves: an upper bound that no honest selection can reach"
+
+
+def results(summary: Mapping[str, Any]) -> Iterator[Table | str]:
+    """Tables and lines that say what came of a run; what was not measured is left out.
+
+    Parameters
+    ----------
+    summary
+        The content of ``summary.json``; keys may be absent.
+    """
+    accuracy = summary.get("accuracy") or {}
+    if any(accuracy.get(key) is not None for key, _ in ACCURACY):
+        yield accuracy_table(accuracy, (summary.get("baseline") or {}).get("accuracy"))
+        if accuracy.get("oracle") is not None:
+            yield f"[dim]{ORACLE_NOTE}[/]"
+    labels = label_table(summary.get("label_accuracy") or {}, summary.get("detection") or {})
+    if labels is not None:
+        yield labels
+    yield from costs(summary.get("seconds") or {}, summary.get("peak_memory") or {})
+    yield from where(summary)
+
+
+def accuracy_table(accuracy: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Table:
+    """Test accuracy, beside that of the baseline where one was trained."""
+    made = plain_table("test accuracy", "this run")
+    if baseline is not None:
+        made.add_column("cross entropy", justify="right")
+        made.add_column("gain", justify="right")
+    for key, words in ACCURACY:
+        value = accuracy.get(key)
+        if value is None:
+            continue
+        style = "dim" if key == "oracle" else ""
+        row = [words, f"[bold]{percent(value)}[/]" if key != "oracle" else percent(value)]
+        if baseline is not None:
+            other = baseline.get(key)
+            row += [percent(other), "" if other is None else gain(value - other)]
+        made.add_row(*row, style=style)
+    return made
+
+
+def label_table(accuracy: Mapping[str, Any], detection: Mapping[str, Any]) -> Table | None:
+    """What label phases did to the labels, where clean labels are known."""
+    made = plain_table("training labels", "")
+    before, after = accuracy.get("before"), accuracy.get("after")
+    if before is not None:
+        made.add_row("right as observed", percent(before))
+    if after is not None:
+        change = "" if before is None else f"  ({gain(after - before)})"
+        made.add_row("right after correction", f"[bold]{percent(after)}[/]{change}")
+    for key, words in (("auroc", "AUROC"), ("average_precision", "average precision"), ("f1", "F1")):
+        if detection.get(key) is not None:
+            made.add_row(f"wrong labels found: {words}", f"{detection[key]:.3f}")
+    return made if made.row_count else None
+
+
+def costs(spent: Mapping[str, float], memory: Mapping[str, int]) -> Iterator[str]:
+    """Time by phase and peak memory, a line each."""
+    total = spent.get("total", sum(spent.values()))
+    phases = sorted(((name, s) for name, s in spent.items() if name != "total" and s >= 0.05), key=lambda row: -row[1])
+    if spent:
+        parts = " · ".join(f"{name.replace('_', ' ')} {seconds(s)}" for name, s in phases)
+        yield f"[dim]time[/]    {seconds(total)}" + (f"  [dim]({parts})[/]" if parts else "")
+    if memory:
+        yield "[dim]memory[/]  " + " · ".join(f"{size(count)} {name}" for name, count in memory.items() if count)
+
+
+def where(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Where things were written, and how to look at them."""
+    out = summary.get("out")
+    if out:
+        files = " · ".join(escape(name) for name in (summary.get("files") or {}).values())
+        yield f"[dim]written[/] {escape(str(out))}" + (f"  [dim]({files})[/]" if files else "")
+    for name, tracker in (summary.get("tracking") or {}).items():
+        if tracker.get("open"):
+            yield f"[dim]{escape(name)}[/]  {escape(tracker['open'])}"
+
+
+def gain(difference: float) -> str:
+    """A gain in points, green where it is one and red where it is a loss."""
+    colour = "green" if difference > 0 else "red" if difference < 0 else "dim"
+    return f"[{colour}]{points(difference)}[/]"
+
+
+def plain_table(title: str, value: str) -> Table:
+    """A table of two columns in the house's style."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column(title, header_style="bold", no_wrap=True)
+    made.add_column(value, justify="right", no_wrap=True)
+    return made
