@@ -1,0 +1,253 @@
+"""The content of ``summary.json``: its schema, how it is built, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from noisyrun.api.plugin import API_VERSION
+from noisyrun.files import write_text
+
+if TYPE_CHECKING:
+    from noisyrun.data.samples import Data
+    from noisyrun.engine.outcome import Outcome
+
+#: Distributions whose versions explain a result.
+EXPLAIN = ("noisyrun", "torch", "torchvision", "numpy", "scikit-learn")
+
+#: A share in [0, 1], or null where it was not measured.
+Share = float | None
+
+
+class Part(BaseModel):
+    """Base of all parts of a summary."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Accuracy(Part):
+    """Test accuracy of one training; null where there is no test set (or no validation set)."""
+
+    last: Share = Field(None, description="After the last epoch.")
+    best_noisy_val: Share = Field(None, description="At the epoch of the highest accuracy on noisy validation.")
+    oracle: Share = Field(
+        None, description="At the epoch that is best on the test set itself: an upper bound, no honest selection."
+    )
+
+
+class LabelAccuracy(Part):
+    """Share of training samples whose label is right; null where clean labels are not known."""
+
+    before: Share = Field(None, description="Of the observed labels.")
+    after: Share = Field(None, description="Of the labels after the last correction; null without a corrector.")
+
+
+class Detection(Part):
+    """How well wrong labels were found (a wrong label is a positive); null where clean labels are not known."""
+
+    auroc: Share = Field(None, description="Area under the ROC curve of 1 − quality score.")
+    average_precision: Share = Field(None, description="Average precision of 1 − quality score.")
+    f1: Share = Field(None, description="F1 of the methods' own decision; null where none of them decides.")
+
+
+class DataPart(Part):
+    """What was trained on."""
+
+    name: str = Field("", description="Name of the data set.")
+    classes: int = Field(0, description="Number of classes.")
+    labels: Literal["single", "multi"] = Field("single", description="One label a sample, or any number.")
+    train: int = Field(0, description="Training samples.")
+    val: int | None = Field(None, description="Samples of noisy validation.")
+    test: int | None = Field(None, description="Test samples.")
+    digests: dict[str, str] = Field(default_factory=dict, description="SHA-256 of labels, images or features, noise.")
+    lineage: dict[str, Any] = Field(default_factory=dict, description="Where it came from and what was injected.")
+    notes: list[str] = Field(default_factory=list, description="What was injected, skipped or assumed, in words.")
+
+
+class Baseline(Part):
+    """The same run with plain cross entropy."""
+
+    accuracy: Accuracy = Field(default_factory=Accuracy, description="As `accuracy` of the run.")
+    seconds: dict[str, float] = Field(default_factory=dict, description="As `seconds` of the run.")
+    history: list[dict[str, Any]] = Field(default_factory=list, description="As `history` of the run.")
+
+
+class Summary(Part):
+    """What a run leaves in ``summary.json``. A measure that was not taken is null."""
+
+    format: Literal["noisyrun-summary/1"] = Field("noisyrun-summary/1", description="Name and version of this schema.")
+    run_id: str | None = Field(None, description="Unique to the run; the same after a resume.")
+    out: str | None = Field(None, description="Folder of the run, as seen from where it was started.")
+    finished: str = Field("", description="When it ended, ISO 8601, UTC.")
+    accuracy: Accuracy = Field(default_factory=Accuracy, description="Test accuracy.")
+    label_accuracy: LabelAccuracy = Field(default_factory=LabelAccuracy, description="Accuracy of training labels.")
+    detection: Detection = Field(default_factory=Detection, description="Detection of wrong labels.")
+    baseline: Baseline | None = Field(None, description="Plain cross entropy; null unless --baseline was given.")
+    seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by phase, and in total.")
+    peak_memory: dict[str, int] = Field(default_factory=dict, description="Bytes: of the process, and of the GPU.")
+    data: DataPart | None = Field(None, description="What was trained on.")
+    config: dict[str, Any] = Field(default_factory=dict, description="The resolved configuration.")
+    versions: dict[str, str] = Field(default_factory=dict, description="Python, libraries, contract and plugins.")
+    history: list[dict[str, Any]] = Field(default_factory=list, description="One record an epoch.")
+    rounds: list[dict[str, Any]] = Field(default_factory=list, description="One record a label phase.")
+    warnings: list[str] = Field(default_factory=list, description="What the run warned about.")
+    files: dict[str, str] = Field(default_factory=dict, description="Files in the run's folder, by what they are.")
+    tracking: dict[str, dict[str, str]] = Field(
+        default_factory=dict, description="By tracker: where the run is recorded, and how to open it."
+    )
+
+
+def build(
+    *,
+    config: Any = None,
+    data: Data | None = None,
+    outcome: Outcome | None = None,
+    detection: Mapping[str, float | None] | None = None,
+    label_accuracy: Mapping[str, float | None] | None = None,
+    baseline: Outcome | None = None,
+    versions: Mapping[str, str] | None = None,
+    seconds: Mapping[str, float] | None = None,
+    peak_memory: Mapping[str, int] | None = None,
+    run_id: str | None = None,
+    out: Path | None = None,
+    files: Mapping[str, str] | None = None,
+    tracking: Mapping[str, Mapping[str, str]] | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The summary of a run or of a detection, as JSON values in the documented schema.
+
+    Parameters
+    ----------
+    config
+        The run's configuration: JSON values, or an object whose ``as_dict()`` gives them.
+    data, outcome
+        What was trained on and what came of it; None when nothing was trained.
+    detection, label_accuracy
+        Fields of `Detection` and `LabelAccuracy`; other keys are ignored.
+    baseline
+        What came of plain cross entropy, where it was trained.
+    seconds, peak_memory
+        In place of those of `outcome`. ``total`` is their sum unless it is given.
+
+    Returns
+    -------
+    dict
+        Every key of `Summary`; numbers that are not finite become None.
+    """
+    spent = dict(seconds if seconds is not None else outcome.seconds if outcome else {})
+    if spent:
+        spent.setdefault("total", sum(spent.values()))
+    memory = peak_memory if peak_memory is not None else outcome.peak_memory if outcome else {}
+    made = Summary(
+        run_id=run_id,
+        out=None if out is None else from_here(out),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        accuracy=_accuracy(outcome),
+        label_accuracy=LabelAccuracy(**_picked(LabelAccuracy, label_accuracy)),
+        detection=Detection(**_picked(Detection, detection)),
+        baseline=None if baseline is None else _baseline(baseline),
+        seconds=spent,
+        peak_memory={name: int(count) for name, count in memory.items()},
+        data=None if data is None else _data(data),
+        config=plain(config.as_dict() if hasattr(config, "as_dict") else dict(config or {})),
+        versions=dict(versions) if versions is not None else library_versions(),
+        history=[plain(record) for record in outcome.history] if outcome else [],
+        rounds=[plain(record) for record in outcome.rounds] if outcome else [],
+        warnings=list(warnings),
+        files=dict(files or {}),
+        tracking={name: dict(record) for name, record in (tracking or {}).items()},
+    )
+    return dict(plain(made.model_dump(mode="json")))
+
+
+def write(summary: Mapping[str, Any], path: Path) -> None:
+    """Write a summary atomically.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        When it does not fit the schema.
+    """
+    Summary.model_validate(summary)
+    write_text(path, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a summary, with every key of the schema."""
+    return Summary.model_validate_json(path.read_text(encoding="utf-8")).model_dump(mode="json")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of ``summary.json``."""
+    return Summary.model_json_schema(mode="serialization")
+
+
+def library_versions(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Versions of Python, the contract and the libraries that explain a result; `extra` adds the plugins'."""
+    found = {"python": platform.python_version(), "api": API_VERSION}
+    for name in EXPLAIN:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found | dict(extra or {})
+
+
+def from_here(path: Path) -> str:
+    """A path as a person would type it from where they stand."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def plain(value: Any) -> Any:
+    """JSON values: mappings with string keys, lists, and None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):  # scalars of numpy and torch
+        return plain(value.item())
+    return str(value)
+
+
+def _accuracy(outcome: Outcome | None) -> Accuracy:
+    return Accuracy(**_picked(Accuracy, outcome.accuracy if outcome else None))
+
+
+def _baseline(outcome: Outcome) -> Baseline:
+    spent = dict(outcome.seconds)
+    if spent:
+        spent.setdefault("total", sum(spent.values()))
+    return Baseline(accuracy=_accuracy(outcome), seconds=spent, history=[plain(one) for one in outcome.history])
+
+
+def _data(data: Data) -> DataPart:
+    return DataPart(
+        name=data.name,
+        classes=data.task.num_classes,
+        labels=data.task.labels,
+        train=len(data.train),
+        val=None if data.val is None else len(data.val),
+        test=None if data.test is None else len(data.test),
+        digests=dict(data.digests),
+        lineage=plain(data.lineage),
+        notes=list(data.notes),
+    )
+
+
+def _picked(part: type[Part], values: Mapping[str, float | None] | None) -> dict[str, float | None]:
+    return {name: plain((values or {}).get(name)) for name in part.model_fields}
