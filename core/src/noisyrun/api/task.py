@@ -22,6 +22,8 @@ class Task:
         Height and width in pixels as they enter the backbone; None for a run on features alone.
     channels
         Channels of an image; None for a run on features alone.
+    feature_dim
+        Width of the given features of a run on features alone; None for images.
     """
 
     classes: tuple[str, ...]
@@ -29,6 +31,7 @@ class Task:
     loss: Literal["cross-entropy", "binary-cross-entropy"] = "cross-entropy"
     image_size: tuple[int, int] | None = None
     channels: int | None = None
+    feature_dim: int | None = None
 
     @property
     def num_classes(self) -> int:

@@ -1,0 +1,190 @@
+"""The network of a run as one module: backbone, dropout, head, and the parts that methods bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from noisyrun.api.backbone import Backbone
+from noisyrun.api.errors import MethodError, UserError
+from noisyrun.api.labels import Labels, Targets
+from noisyrun.api.online import Batch, OnlinePart
+from noisyrun.api.task import Task
+from noisyrun.engine.loss import step_loss
+from noisyrun.methods import Methods
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that the loss of one step needs beside the inputs; see `step_loss`.
+
+    Attributes
+    ----------
+    batch
+        What online parts see; None when the network has none.
+    """
+
+    labels: Labels
+    mask: Tensor | None = None
+    targets: Targets | None = None
+    weights: Tensor | None = None
+    target_weights: Tensor | None = None
+    batch: Batch | None = None
+
+
+class Network(nn.Module):
+    """Inputs → loss of a step, in one forward, so that a wrapper for several processes sees every parameter.
+
+    Parameters
+    ----------
+    backbone
+        Builds the feature extractor.
+    task
+        What is to be learned.
+    online
+        Methods that bring a part, by key (``corrector.clean-net``).
+    dropout
+        Before the head.
+    label_smoothing
+        Of the loop's own loss.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: Task,
+        online: Mapping[str, OnlinePart] | None = None,
+        *,
+        dropout: float = 0.0,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.label_smoothing = label_smoothing
+        self.extractor = backbone(task)
+        self.dim = self.extractor.dim
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.parts = nn.ModuleDict()
+        self._online: dict[str, OnlinePart] = {}
+        for key, method in (online or {}).items():
+            part = method.part(self.dim, task)
+            if part is not None:
+                self.parts[_module_name(key)] = part
+                self._online[key] = method
+        heads = [key for key, method in self._online.items() if method.head]
+        if len(heads) > 1:
+            raise UserError(f"{' and '.join(heads)} both bring a head; a run has one: leave one of them out")
+        self._head_part = heads[0] if heads else None
+        # A head that nobody uses would have parameters without gradient.
+        self.classifier = None if heads else self.extractor.make_head(self.dim, task.num_classes)
+        #: The extractor neither learns nor updates its statistics.
+        self.frozen = False
+
+    @property
+    def replaces_loss(self) -> bool:
+        """Whether a part's loss takes the place of the loop's own."""
+        return any(method.replaces_loss for method in self._online.values())
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether any method brings a part."""
+        return bool(self._online)
+
+    def freeze(self, trains: str) -> None:
+        """Choose what trains: ``all``, ``head`` (and parts), or ``parts`` (alone)."""
+        self.frozen = trains != "all"
+        self.extractor.requires_grad_(not self.frozen)
+        if self.classifier is not None:
+            self.classifier.requires_grad_(trains != "parts")
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        if self.frozen:
+            self.extractor.eval()
+        return self
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Inputs → features [B, D], as the label phase sees them."""
+        features: Tensor = self.extractor(inputs)
+        return features
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features [B, D] → logits [B, C] of the head in use, without dropout."""
+        if self._head_part is not None:
+            logits: Tensor = self.parts[_module_name(self._head_part)].head(features)  # type: ignore[operator]
+        else:
+            assert self.classifier is not None
+            logits = self.classifier(features)
+        return logits
+
+    def predict(self, inputs: Tensor, *, given_features: bool = False) -> Tensor:
+        """Inputs (or features) → logits [B, C], by the head alone unless a part predicts for an ablation."""
+        features = inputs if given_features else self.features(inputs)
+        for key, method in self._online.items():
+            logits = method.predict(self.parts[_module_name(key)], features)
+            if logits is not None:
+                return logits
+        return self.head(features)
+
+    def forward(
+        self, inputs: Tensor, step: Step, given_features: bool = False
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a step, and its terms by name (``loop``, ``KEY.NAME``).
+
+        Parameters
+        ----------
+        inputs
+            What the extractor takes; its features [B, D] when `given_features`.
+        """
+        features = inputs if given_features else self.features(inputs)
+        logits = self.head(self.dropout(features))
+        terms: dict[str, Tensor] = {}
+        if not self.replaces_loss:
+            terms["loop"] = step_loss(
+                logits,
+                step.labels,
+                step.targets,
+                step.weights,
+                step.target_weights,
+                step.mask,
+                loss=self.task.loss,
+                multi=self.task.multi,
+                smoothing=self.label_smoothing,
+            )
+        for key, method in self._online.items():
+            assert step.batch is not None
+            for name, term in method.loss(self.parts[_module_name(key)], step.batch, features, logits).items():
+                terms[f"{key}.{name}"] = _scalar(key, name, term)
+        if not terms:
+            raise MethodError(next(iter(self._online)), "replaces the loop's loss but gave no loss of its own")
+        losses = list(terms.values())
+        return sum(losses[1:], start=losses[0]), terms
+
+
+def online_methods(methods: Methods) -> dict[str, OnlinePart]:
+    """The weighters and correctors that may bring a part, by key."""
+    return {m.key: m for m in (*methods.correctors, *methods.weighters) if isinstance(m, OnlinePart)}
+
+
+def build_network(methods: Methods, task: Task, *, dropout: float = 0.0, label_smoothing: float = 0.0) -> Network:
+    """The network of a run; weights drawn from torch's global generator, which the caller has seeded."""
+    if methods.backbone is None:
+        raise UserError("no backbone was chosen; name one with --backbone")
+    return Network(
+        methods.backbone, task, online_methods(methods), dropout=dropout, label_smoothing=label_smoothing
+    )
+
+
+def _module_name(key: str) -> str:
+    # A module's name may hold no dot.
+    return key.replace(".", "/")
+
+
+def _scalar(key: str, name: str, term: object) -> Tensor:
+    if not isinstance(term, Tensor) or term.dim() != 0 or not term.is_floating_point():
+        got = list(term.shape) if isinstance(term, Tensor) else type(term).__name__
+        raise MethodError(key, f"loss {name!r} must be a floating-point scalar (got {got})")
+    return term
