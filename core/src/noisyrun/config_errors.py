@@ -1,0 +1,136 @@
+"""Errors of configuration in one line each: where, what must be, what was given, what may have been meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from noisyrun.fields import choices, find, model_of
+from noisyrun.suggest import closest
+
+_MUST = {
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
+    "missing": "must be given",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be yes or no",
+    "bool_type": "must be yes or no",
+    "string_type": "must be text",
+    "path_type": "must be a path",
+    "string_pattern_mismatch": "must look like {pattern}",
+    "too_short": "must have at least {min_length} values",
+    "too_long": "must have at most {max_length} values",
+    "model_type": "must be a table of settings",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+}
+
+Where = Callable[[tuple[str | int, ...]], str]
+
+
+def lines(error: ValidationError, model: type[BaseModel], where: Where) -> list[str]:
+    """One line for every field that is wrong.
+
+    Parameters
+    ----------
+    where
+        From the location of a value to how the user wrote it.
+    """
+    problems: dict[tuple[str | int, ...], list[tuple[str, Any]]] = {}
+    for one in error.errors():
+        place = _inside(model, one["loc"])
+        problems.setdefault(place, []).append((_problem(one, model, place), one.get("input")))
+    made = []
+    for place, found in problems.items():
+        message = " or ".join(dict.fromkeys(problem for problem, _ in found))
+        given = found[0][1]
+        bare = message.startswith(("must be given", "is no")) or isinstance(given, (dict, BaseModel))
+        made.append(f"{where(place)}: {message}{'' if bare else f' (got {shown(given)})'}")
+    return made
+
+
+def _inside(model: type[BaseModel], location: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The location without what pydantic adds for the member of a union it tried."""
+    place: list[str | int] = []
+    current: type[BaseModel] | None = model
+    for part in location:
+        if isinstance(part, str) and (current is None or part not in current.model_fields):
+            if current is not None:
+                place.append(part)
+            break
+        place.append(part)
+        if isinstance(part, str) and current is not None:
+            annotation = current.model_fields[part].annotation
+            current = model_of(annotation) or _item_model(annotation)
+    return tuple(place)
+
+
+def _item_model(annotation: Any) -> type[BaseModel] | None:
+    import typing
+
+    models = [model_of(arg) for arg in typing.get_args(annotation)]
+    return next((model for model in models if model is not None), None)
+
+
+def _problem(error: Any, model: type[BaseModel], place: tuple[str | int, ...]) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"is no setting{_meant(model, place)}"
+    if kind == "value_error":
+        return str(context.get("error", error["msg"]))
+    if kind in _MUST:
+        text = _MUST[kind].format(**{name: _number(value) for name, value in context.items()})
+        return text + _choice(error, model, place)
+    message: str = error["msg"]
+    return message.replace("Input should be", "must be").replace("Input should", "must")
+
+
+def _number(value: Any) -> Any:
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def _choice(error: Any, model: type[BaseModel], place: tuple[str | int, ...]) -> str:
+    if error["type"] != "literal_error" or not isinstance(error.get("input"), str):
+        return ""
+    found = find(model, [str(part) for part in place])
+    meant = closest(error["input"], [str(choice) for choice in choices(found.annotation)]) if found else None
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _meant(model: type[BaseModel], place: tuple[str | int, ...]) -> str:
+    current: type[BaseModel] | None = model
+    for part in place[:-1]:
+        if isinstance(part, str) and current is not None:
+            annotation = current.model_fields[part].annotation
+            current = model_of(annotation) or _item_model(annotation)
+    found = closest(str(place[-1]), current.model_fields) if current is not None and place else None
+    return f"; did you mean {found}?" if found else ""
+
+
+def shown(value: Any) -> str:
+    """A value as the user wrote it, cut where it is long."""
+    text = value if isinstance(value, str) and value else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def unknown_option(label: str, known: Iterable[str]) -> str:
+    """The line for a flag that does not exist, with the one that may have been meant."""
+    word = label.removeprefix("--")
+    names = list(known)
+    tail = word.rsplit(".", 1)[-1].replace("_", "-")
+    alike = [name for name in names if name.rsplit(".", 1)[-1] == tail]
+    meant = alike[0] if len(alike) == 1 else closest(word, names)
+    if len(alike) > 1:
+        return f"{label}: no such option; did you mean one of {', '.join(f'--{name}' for name in alike)}?"
+    return f"{label}: no such option" + (f"; did you mean --{meant}?" if meant else "")
