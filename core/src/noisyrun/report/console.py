@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from typing import Any, TextIO, TypeVar
 
 from rich.console import Console as Terminal
@@ -74,7 +74,7 @@ class Console:
         if not self.interactive:
             yield from items
             return
-        if total is None and hasattr(items, "__len__"):
+        if total is None and isinstance(items, Sized):
             total = len(items)
         bars = self._start_bars()
         task = bars.add_task(escape(what), total=total)
