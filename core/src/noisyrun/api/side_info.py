@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from noisyrun.api.errors import MethodError
+from noisyrun.api.labels import Labels
 from noisyrun.api.method import C, Method, check
 from noisyrun.api.phase import Phase
 from noisyrun.api.task import Task
@@ -34,6 +35,9 @@ class Text:
         N texts, by row of the bank; an empty string where a sample has none. None where the data has no such text.
     tags
         N tuples of tags, by row of the bank.
+    labels
+        Observed labels of the N samples, by row of the bank, so that texts of samples can be read by class; the host
+        fills it in.
     """
 
     names: tuple[str, ...]
@@ -43,6 +47,7 @@ class Text:
     titles: Sequence[str] | None = None
     sample_descriptions: Sequence[str] | None = None
     tags: Sequence[tuple[str, ...]] | None = None
+    labels: Labels | None = None
 
     @property
     def has_samples(self) -> bool:
