@@ -1,0 +1,108 @@
+"""Label correction of SMP: each sample takes the class whose prototypes it is most alike.
+
+Han, Luo, Wang: Deep Self-Learning From Noisy Labels, ICCV 2019, equations 8 and 9. https://arxiv.org/abs/1908.02160
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from noisyrun.api import PAD, Block, LabelCorrector, Needs, Prototypes, SideInfo, Targets, ops
+from noisyrun_smp import equations
+from noisyrun_smp.config import SmpCorrectorConfig
+
+
+class SmpCorrector(LabelCorrector[SmpCorrectorConfig]):
+    """Gives each sample the label ŷ of the most similar class, with a fixed share of the loss.
+
+    Works on any method's prototypes, in the space they live in. What came before stays where there is no ground to
+    correct: the observed class has no prototypes, or the margin of a change is below ``min_margin``. A tie with the
+    observed class keeps it.
+    """
+
+    def __init__(self, config: SmpCorrectorConfig) -> None:
+        super().__init__(config)
+        self._scorer: _Scorer | None = None
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(prototypes=True, labels=frozenset({"single"}))
+
+    def correct(self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo) -> Targets:
+        assert prototypes is not None  # `needs` says so
+        if self._scorer is None or self._scorer.prototypes is not prototypes:
+            self._scorer = _Scorer(prototypes, self.config.similarity)
+        scores = self._scorer(prototypes.embed(block.features))
+        observed, present = block.observed, prototypes.present
+        unlabelled = observed == PAD
+        margin = own_margin(scores, observed)
+        corrected = torch.where((margin < 0) | unlabelled, equations.corrected_label(scores), observed)
+        ground = torch.where(unlabelled, present.any(), present[observed.clamp(min=0)])
+        sure = ground & ((margin >= 0) | (-margin >= self.config.min_margin))
+        return _overlay(targets, Targets.hard(corrected, self.config.alpha, margin.abs()), sure)
+
+
+class _Scorer:
+    """σ of blocks of features for one set of prototypes, whose class vectors are made once."""
+
+    def __init__(self, prototypes: Prototypes, similarity: str) -> None:
+        self.prototypes = prototypes
+        self.similarity = similarity
+        if similarity == "mean":
+            self.vectors = equations.mean_unit(prototypes.vectors, prototypes.weights)
+        else:
+            self.vectors = ops.unit(prototypes.vectors)
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """[R, C]; −inf for a class without prototypes."""
+        if self.similarity == "max":
+            return equations.max_scores(features, self.vectors, self.prototypes.mask)
+        absent = ~self.prototypes.present
+        scores = equations.mean_scores(features, self.vectors)
+        return scores.masked_fill_(absent, -torch.inf) if bool(absent.any()) else scores
+
+
+def own_margin(scores: Tensor, observed: Tensor) -> Tensor:
+    """How much more alike a sample is to its observed class than to the best of the others.
+
+    Parameters
+    ----------
+    scores
+        [R, C]; −inf for a class without prototypes.
+    observed
+        int64 [R]; `PAD` where a sample has no label.
+
+    Returns
+    -------
+    Tensor
+        [R], finite: negative where another class is more alike. 0 where there is nothing to compare: no other class,
+        or no prototypes of the observed one. A sample without a label: minus the gap between its two best classes.
+    """
+    rows, classes = scores.shape
+    if classes == 1:
+        return scores.new_zeros(rows)
+    best = scores.topk(2, dim=1).values
+    own = scores.gather(1, observed.clamp(min=0).unsqueeze(1))[:, 0]
+    margin = torch.where(own >= best[:, 0], own - best[:, 1], own - best[:, 0])
+    margin = torch.where(observed == PAD, best[:, 1] - best[:, 0], margin)
+    return margin.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _overlay(before: Targets, made: Targets, where: Tensor) -> Targets:
+    """The targets of `made` in some rows, bool [R], those of `before` in the others."""
+    width = before.classes.shape[1]
+    classes = functional.pad(made.classes, (0, width - 1), value=PAD)
+    values = functional.pad(made.values, (0, width - 1))
+    given = torch.zeros_like(made.alpha) if before.confidence is None else before.confidence
+    confidence = made.alpha.new_zeros(()) if made.confidence is None else made.confidence
+    return replace(
+        before,
+        classes=torch.where(where.unsqueeze(1), classes, before.classes),
+        values=torch.where(where.unsqueeze(1), values, before.values),
+        alpha=torch.where(where, made.alpha, before.alpha),
+        confidence=torch.where(where, confidence, given),
+    )
