@@ -36,6 +36,6 @@ def noisyrun_plugins() -> Iterator[Plugin]:
         name="mlflow",
         api=API_VERSION,
         summary="Tracks the run with MLflow.",
-        factory="noisyrun.tracking.mlflow:MLflowTracker",
+        factory="noisyrun.tracking.mlflow:MlflowTracker",
         config="noisyrun.tracking.config:MLflowConfig",
     )

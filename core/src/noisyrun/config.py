@@ -55,7 +55,8 @@ class RunConfig:
     def as_dict(self) -> dict[str, Any]:
         """The whole configuration as JSON values; `from_dict` and ``--config FILE.json`` take it back."""
         sockets = {
-            kind: {name: config.model_dump(mode="json") for name, config in self.sockets[kind].items()} for kind in KINDS
+            kind: {name: config.model_dump(mode="json") for name, config in self.sockets[kind].items()}
+            for kind in KINDS
         }
         return sockets | self.settings.model_dump(mode="json")
 

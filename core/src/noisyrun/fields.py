@@ -115,7 +115,9 @@ def parse(annotation: Any, text: str | bool) -> Any:
     if core is Any:
         return _json_or_text(text)
     if typing.get_origin(core) in _LISTS or core in _LISTS:
-        return _json(text) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+        return (
+            _json(text) if text.lstrip().startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
+        )
     if model_of(core) or core is dict or typing.get_origin(core) is dict:
         return _json(text)
     return next((choice for choice in choices(core) if str(choice) == text), text)

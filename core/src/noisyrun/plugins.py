@@ -289,7 +289,9 @@ class _Finder:
 
     def take(self, entry: EntryPoint) -> None:
         source = Source(
-            entry.dist.name if entry.dist else "unknown distribution", entry.dist.version if entry.dist else "?", entry.name
+            entry.dist.name if entry.dist else "unknown distribution",
+            entry.dist.version if entry.dist else "?",
+            entry.name,
         )
         self.words |= {normal(source.distribution), normal(source.entry)}
         core = normal(source.distribution) == CORE

@@ -90,7 +90,7 @@ class TrainSettings(Settings):
     finetune_epochs: int = Field(0, ge=0, description="Epochs on the clean subset at the end.")
     finetune_lr: float = Field(0.005, gt=0, description="Learning rate of those epochs.")
     checkpoint_every: int = Field(1, ge=1, description="Epochs from one checkpoint to the next.")
-    log_every: int = Field(20, ge=1, description="Steps from one logged loss to the next.")
+    log_every: int = Field(20, ge=1, description="Steps from one check of the losses to the next.")
 
 
 class WeightsSettings(Settings):
@@ -143,9 +143,6 @@ class RunSettings(Settings):
     out: Path | None = Field(None, description="Folder of the run; a fresh one under runs/ by default.")
     epochs: int = Field(20, ge=1, description="Epochs of the default stages (warm-up and rounds together).")
     batch_size: int = Field(64, ge=1, description="Batch size.")
-    tracking: Literal["mlflow", "none"] | str = Field(
-        "mlflow", description="Tracker: mlflow, none, or another plugin's."
-    )
     baseline: bool = Field(False, description="Also train with plain cross entropy, and compare.")
     strict: bool = Field(False, description="Raise on every broken plugin, chosen or not.")
     recipe: str | None = Field(None, description="A paper's sockets and settings; everything else overrides it.")
