@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -63,7 +63,7 @@ class Phase:
     memory: int = 1 << 30
     previous: Prototypes | None = None
     log: Callable[[str, float], None] = _no_log
-    progress: Callable[..., Iterator[object]] = _no_progress
+    progress: Callable[..., Iterator[Any]] = _no_progress
 
     def of(self, method: str) -> Phase:
         """The same phase for another method."""
