@@ -1,0 +1,88 @@
+"""Top-k label smoothing: a model trained on high-confidence samples softens each label (section 3.4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from noisyrun.api import PAD, Block, FeatureBank, LabelCorrector, Needs, Phase, Prototypes, SideInfo, Targets, UserError
+from noisyrun_sinet.config import SinetCorrectorConfig
+from noisyrun_sinet.equations import smoothed
+
+
+class SinetCorrector(LabelCorrector[SinetCorrectorConfig]):
+    """(1 − s)·given + s·top-k of an earlier stage's model.
+
+    Source: section 3.4, "Topk Label Smoothing". Given is what the correctors before this one made of the label. Label
+    phases before the smoothing model has trained leave labels as they are.
+    """
+
+    def __init__(self, config: SinetCorrectorConfig) -> None:
+        super().__init__(config)
+        self._ready = True
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(predictions=self.config.predictions)
+
+    def fit(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> None:
+        """Find out whether the smoothing model has trained by now; that some stage trains it is checked beforehand."""
+        try:
+            bank.predictions(self.config.predictions)
+            self._ready = True
+        except UserError:
+            self._ready = False
+
+    def correct(self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo) -> Targets:
+        if not self._ready or self.config.s == 0:
+            return targets
+        classes, probs = block.predictions(self.config.predictions)
+        multi = block.bank.task.multi
+        top, predicted = _top(classes, probs, self.config.k, normalise=not multi)
+        given, values = _given(block, targets)
+        s: Tensor | float = self.config.s
+        if not multi:
+            # A sample without a label is its prediction, one without a prediction its label.
+            has_label, has_prediction = values.sum(1) > 0, predicted.sum(1) > 0
+            s = (self.config.s * has_label + (~has_label).float()) * has_prediction
+            s = s.unsqueeze(1)
+        mixed = smoothed(
+            torch.cat([values, torch.zeros_like(predicted)], 1), torch.cat([torch.zeros_like(values), predicted], 1), s
+        )
+        merged, amounts = merge(torch.cat([given, top], 1), mixed)
+        alpha = ((amounts > 0).any(1)).float()
+        return Targets(merged, amounts, alpha, None, targets.known)
+
+
+def merge(classes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Padded rows [R, k] with each class once, its values added up; padding last, and no wider than needed."""
+    same = (classes.unsqueeze(2) == classes.unsqueeze(1)) & (classes != PAD).unsqueeze(1)
+    total = (same * values.unsqueeze(1)).sum(2)
+    first = same.int().argmax(2) == torch.arange(classes.shape[1], device=classes.device)
+    keep = first & (classes != PAD) & (total > 0)
+    order = (~keep).int().argsort(dim=1, stable=True)
+    width = max(1, int(keep.sum(1).max())) if len(keep) else 1
+    order = order[:, :width]
+    kept = keep.gather(1, order)
+    return (
+        classes.gather(1, order).masked_fill(~kept, PAD),
+        total.gather(1, order).masked_fill(~kept, 0.0),
+    )
+
+
+def _top(classes: Tensor, probs: Tensor, k: int, normalise: bool) -> tuple[Tensor, Tensor]:
+    """The k most probable classes, their probabilities scaled to sum to 1 unless the task is multi-label."""
+    known = probs.masked_fill(classes == PAD, 0.0)
+    best = known.topk(min(k, known.shape[1]), dim=1)
+    top = best.values / best.values.sum(1, keepdim=True).clamp(min=1e-12) if normalise else best.values
+    return classes.gather(1, best.indices), top
+
+
+def _given(block: Block, targets: Targets) -> tuple[Tensor, Tensor]:
+    """The label as it stands: observed classes with 1 − alpha, corrected ones with alpha."""
+    observed = block.labels.classes
+    share = targets.alpha.unsqueeze(1)
+    return (
+        torch.cat([observed, targets.classes], 1),
+        torch.cat([(1 - share) * (observed != PAD), share * targets.values], 1),
+    )

@@ -1,0 +1,192 @@
+"""Noise weighting: a label counts by the distance of the sample to the class's prototype (section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisyrun.api import (
+    Block,
+    FeatureBank,
+    Judgement,
+    MethodError,
+    Needs,
+    Phase,
+    Prototypes,
+    SampleWeighter,
+    SideInfo,
+    State,
+    UserError,
+    ops,
+)
+from noisyrun_sinet.config import SinetWeighterConfig
+from noisyrun_sinet.equations import weight
+from noisyrun_sinet.scores import Candidates, Consistency, class_relation_of, initial_prototypes
+
+#: Up to so many prototypes in a block's classes, one matrix product with all of them beats gathering each row's own.
+_PRODUCT = 256
+#: Elements of gathered prototypes held at once.
+_GATHERED = 1 << 24
+#: Bins of the histogram that `two_groups` splits.
+_BINS = 256
+
+
+class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
+    """Weight max(0, α − distance)^β of the sample to the prototype of its label.
+
+    Source: section 3.3, equation 6; with ``weights = keep``, Model-B of table 1.
+    """
+
+    def __init__(self, config: SinetWeighterConfig) -> None:
+        super().__init__(config)
+        self.threshold: float | None = None
+        self.keep_from: float | None = None
+        self.consistency: Consistency | None = None
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(prototypes=True, class_similarity=self.config.score == "consistency")
+
+    def fit(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> None:
+        """Initial prototypes where the score asks for them; from the scores of all observed labels, the thresholds."""
+        if self.config.score == "consistency":
+            initial = initial_prototypes(bank, Candidates(bank, clean=True), self.config.k)
+            self.consistency = Consistency(self.config, *initial)
+        self.threshold = self.keep_from = None
+        share = self.config.keep_share if self.config.weights == "keep" else None
+        if self.config.decision != "otsu" and share is None:
+            return
+        scores = self._all_scores(bank, prototypes, side, phase)
+        if len(scores) == 0:
+            return
+        if self.config.decision == "otsu":
+            self.threshold = two_groups(scores)
+            if self.threshold is not None:
+                phase.log("threshold", self.threshold)
+        if share is not None:
+            kept = max(1, round(share * len(scores)))
+            self.keep_from = float(ops.kth_value(scores, len(scores) - kept + 1))
+
+    def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Judgement:
+        far = self._distance(block, labels, prototypes)
+        score = self._score(block, labels, far, side)
+        outside = far >= self.config.alpha
+        wrong = outside if self.threshold is None else score < self.threshold
+        if self.config.weights == "soft":
+            weights = weight(far, self.config.alpha, self.config.beta)
+        else:
+            weights = (~wrong if self.keep_from is None else score >= self.keep_from).float()
+        return Judgement(weights, score, wrong)
+
+    def state_dict(self) -> State:
+        state: State = {"threshold": self.threshold, "keep_from": self.keep_from}
+        if self.consistency is not None:
+            state |= {"initial": self.consistency.initial.cpu(), "present": self.consistency.present.cpu()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.threshold = state.get("threshold")
+        self.keep_from = state.get("keep_from")
+        if "initial" in state:
+            self.consistency = Consistency(self.config, state["initial"], state["present"])
+
+    def _distance(self, block: Block, labels: Tensor, prototypes: Prototypes | None) -> Tensor:
+        if prototypes is None:
+            raise UserError(f"{self.key} needs prototypes: choose a builder, e.g. --prototypes sinet")
+        return distance(prototypes.embed(block.features), labels, prototypes, self.config.reduce)
+
+    def _score(self, block: Block, labels: Tensor, far: Tensor, side: SideInfo) -> Tensor:
+        """Higher is likelier right: α − distance, which ranks as (6) does but without ties at 0; or log p_i (4)."""
+        if self.config.score == "weight":
+            return self.config.alpha - far
+        if self.consistency is None:
+            raise MethodError(self.key, "must be fitted before it weighs")
+        return self.consistency.of_pairs(block.features, labels, class_relation_of(side, self.key)).log()
+
+    def _all_scores(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> Tensor:
+        """Scores of all observed labels whose class has a prototype, float32 [L], on the CPU."""
+        found = [torch.zeros(0)]
+        for block in phase.progress(bank.blocks(), None, "scores"):
+            at, labels = block.labels.pairs()
+            if prototypes is not None:
+                judged = prototypes.present.to(labels.device)[labels]
+                at, labels = at[judged], labels[judged]
+            pairs = block.take(at)
+            found.append(self._score(pairs, labels, self._distance(pairs, labels, prototypes), side).cpu())
+        return torch.cat(found)
+
+
+def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: str = "nearest") -> Tensor:
+    """Distance of each sample to the prototypes of its label, features and prototypes scaled to unit length.
+
+    Parameters
+    ----------
+    embedded
+        float [R, E]: ``prototypes.embed(features)``.
+    labels
+        int64 [R].
+    reduce
+        Several prototypes: ``nearest``, or the ``mean`` by the prototypes' weights.
+
+    Returns
+    -------
+    Tensor
+        float32 [R], in [0, 2]; 2 where the class has no prototype. Good to 1e-3 near 0, 1e-6 elsewhere.
+    """
+    queries = ops.unit(embedded.float())
+    named, which = labels.unique(return_inverse=True)
+    vectors = ops.unit(prototypes.vectors[named].to(queries.device, torch.float32))
+    mask = prototypes.mask[named].to(queries.device)[which]
+    cosines = _cosines(queries, vectors, which)
+    lengths = (queries * queries).sum(1, keepdim=True) + (vectors * vectors).sum(2)[which]
+    far = (lengths - 2 * cosines).clamp(min=0).sqrt()
+    if reduce == "nearest":
+        return far.masked_fill(~mask, 2.0).amin(1)
+    share = (prototypes.weights[named].to(queries.device)[which] * mask).float()
+    share = torch.where(share.sum(1, keepdim=True) > 0, share, mask.float())
+    mean = (far * share).sum(1) / share.sum(1).clamp(min=1e-12)
+    return mean.masked_fill(~mask.any(1), 2.0)
+
+
+def _cosines(queries: Tensor, vectors: Tensor, which: Tensor) -> Tensor:
+    """Dot products of queries [R, E] with the vectors [U, P, E] of their own class, `which` int64 [R]: [R, P]."""
+    classes, count, width = vectors.shape
+    if classes * count <= _PRODUCT:
+        all_of_them = (queries @ vectors.reshape(-1, width).T).reshape(-1, classes, count)
+        own = which[:, None, None].expand(-1, 1, count)
+        return all_of_them.gather(1, own).squeeze(1)
+    step = max(1, _GATHERED // (count * width))
+    made = [(vectors[of] @ part.unsqueeze(2)).squeeze(2) for part, of in zip(queries.split(step), which.split(step))]
+    return torch.cat(made) if made else queries.new_zeros(0, count)
+
+
+def two_groups(scores: Tensor) -> float | None:
+    """The threshold that splits scores in two groups, by Otsu's method; None where they form one.
+
+    Otsu's threshold makes the variance between the groups as large as can be. Scores spread evenly over a range, which
+    no threshold divides better than another, reach a share of 3/4 of the total variance: only above it do the scores
+    count as two groups. No label is looked at.
+
+    Parameters
+    ----------
+    scores
+        float [n], finite.
+    """
+    values = scores.double()
+    low, high = float(values.min()), float(values.max())
+    if not low < high:
+        return None
+    counts = torch.histc(values, _BINS, low, high)
+    width = (high - low) / _BINS
+    middle = low + width * (torch.arange(_BINS, dtype=torch.float64, device=values.device) + 0.5)
+    below = counts.cumsum(0)[:-1]
+    above = len(values) - below
+    mass = (counts * middle).cumsum(0)
+    gap = mass[:-1] / below.clamp(min=1) - (mass[-1] - mass[:-1]) / above.clamp(min=1)
+    between = below * above * gap**2 / len(values) ** 2
+    if float(between.max()) <= 0.75 * float(values.var(unbiased=False)):
+        return None
+    return low + width * (int(between.argmax()) + 1)
