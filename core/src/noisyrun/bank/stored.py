@@ -108,13 +108,13 @@ class StoredBank(FeatureBank):
 
     def blocks(self, rows: Tensor | None = None, size: int | None = None) -> Iterator[Block]:
         size = self.block_rows if size is None else size
-        if rows is not None:
-            yield from (self.take(part) for part in rows.cpu().split(size) if len(part))
-            return
-        for start in range(0, len(self), size):
-            stop = min(start + size, len(self))
-            features = self.store.slice(start, stop, self.device)
-            yield Block(self, torch.arange(start, stop), self._in_space(features))
+        for start in range(0, len(self) if rows is None else len(rows), size):
+            if rows is None:
+                stop = min(start + size, len(self))
+                features = self.store.slice(start, stop, self.device)
+                yield Block(self, torch.arange(start, stop), self._in_space(features))
+            else:
+                yield self.take(rows[start : start + size])
 
     @property
     def block_rows(self) -> int:

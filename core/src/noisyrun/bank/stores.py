@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,6 +59,44 @@ class TensorStore(Store):
 
     def close(self) -> None:
         self.features = self.features[:0].clone()
+
+
+class FileStore(Store):
+    """Features in a half-precision ``.npy`` file that is mapped into memory: its header gives shape and dtype.
+
+    Parameters
+    ----------
+    path
+        The file, as `Writer` leaves it.
+    keep
+        Leave the file when the store is closed; by default it is removed, at the latest when the process ends.
+    """
+
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
+        self.path = path
+        self.values = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.shape = (self.values.shape[0], self.values.shape[1])
+        self._remove = None if keep else weakref.finalize(self, path.unlink, missing_ok=True)
+
+    def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
+        return self._floats(np.array(self.values[start:stop]), device)
+
+    def gather(self, rows: Tensor, device: torch.device) -> Tensor:
+        # In the order of the file, so that a disk reads forwards; then back in the order asked for.
+        order = torch.argsort(rows)
+        picked = self._floats(self.values[rows[order].numpy()], device)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order))
+        return picked[back.to(device)]
+
+    def close(self) -> None:
+        self.values = self.values[:0].copy()
+        if self._remove is not None:
+            self._remove()
+
+    @staticmethod
+    def _floats(values: np.ndarray, device: torch.device) -> Tensor:
+        return torch.from_numpy(values).to(device).float()
 
 
 def is_run(rows: Tensor) -> bool:

@@ -1,0 +1,384 @@
+"""The label phase: what the chosen methods make of the labels, from the feature bank."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from noisyrun.api.bank import Block, FeatureBank
+from noisyrun.api.corrector import LabelCorrector
+from noisyrun.api.errors import UserError
+from noisyrun.api.labels import PAD, Labels, Targets
+from noisyrun.api.phase import Phase
+from noisyrun.api.prototypes import Prototypes
+from noisyrun.api.side_info import SideInfo
+from noisyrun.api.weighter import Judgement, SampleWeighter
+from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest
+from noisyrun.engine.harm import harm_warning
+from noisyrun.engine.label_state import LabelState
+from noisyrun.methods import Methods
+from noisyrun.report import metrics as measure
+from noisyrun.settings import RunSettings
+
+Warn = Callable[[str], object]
+
+
+def run_label_phase(
+    bank: FeatureBank,
+    methods: Methods,
+    side: SideInfo,
+    phase: Phase,
+    settings: RunSettings,
+    truth: Labels | None = None,
+    warn: Warn = warnings.warn,
+) -> LabelState:
+    """Run one label phase: prototypes, then correctors in order, then weighters on what came of it.
+
+    Weighters judge (sample, label) pairs: every observed label and, where it is another, every corrected one, so that
+    weighting does not undo a right correction. Weights of several weighters multiply.
+
+    Parameters
+    ----------
+    side
+        What the side-info encoders gave, once a run.
+    phase
+        Where the run stands; each method gets it under its own name.
+    truth
+        Clean labels of the bank's samples, for measures only: no method sees them.
+    warn
+        Takes a line that a user should read.
+
+    Returns
+    -------
+    LabelState
+        Its metrics: ``changed`` (share of samples whose label is another now), ``wrong`` (share held wrong),
+        ``mean_weight`` and ``zero_weight`` (of the observed labels, before scaling), ``effective_sample_size`` (as a
+        share), ``seconds`` and ``seconds.<method>``, what the harm check rests on; and where clean labels are known
+        ``label_accuracy_before``, ``label_accuracy_after``, ``auroc``, ``average_precision``, ``f1``.
+
+    Raises
+    ------
+    MethodError
+        When a method breaks the contract.
+    UserError
+        When nothing is left to train on, or the surest changes cannot be told.
+    """
+    clock = _Clock()
+    prototypes = _build(bank, methods, side, phase, clock)
+    _warn_of_absent(bank, prototypes, warn)
+    corrected = _correct(bank, methods.correctors, prototypes, side, phase, settings.corrections.share, clock)
+    weighed = _weigh(bank, methods.weighters, corrected.targets, prototypes, side, phase, clock)
+    changes = changed(bank.labels, corrected.labels)
+    state = LabelState(
+        targets=corrected.targets,
+        weights=weighed.weights,
+        target_weights=weighed.target_weights,
+        score=_score(methods, weighed, corrected),
+        wrong=_wrong(methods, weighed, changes),
+        prototypes=prototypes,
+    )
+    numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)
+    if methods.correctors and settings.corrections.warn:
+        harm = harm_warning(bank, changes, numbers)
+        if harm is not None:
+            warn(harm)
+    if settings.weights.scale == "mean1":
+        state = _scaled(bank, methods, state)
+    numbers |= clock.numbers()
+    for name, value in numbers.items():
+        phase.log(name, value)
+    return replace(state, metrics=numbers)
+
+
+class _Clock:
+    """Seconds by method."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._spent: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, method: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._spent[method] = self._spent.get(method, 0.0) + time.perf_counter() - start
+
+    def numbers(self) -> dict[str, float]:
+        each = {f"seconds.{method}": spent for method, spent in self._spent.items()}
+        return each | {"seconds": time.perf_counter() - self._start}
+
+
+@dataclass
+class _Corrected:
+    """What correctors made: targets, the labels they come to, and how far the last one stands by the observed label."""
+
+    targets: Targets
+    labels: Labels
+    margin: Tensor | None = None
+
+
+@dataclass
+class _Weighed:
+    """Weights of all observed and corrected labels, and what is thought of the observed ones, by sample."""
+
+    weights: Tensor
+    target_weights: Tensor
+    score: Tensor
+    wrong: Tensor | None = None
+
+
+@dataclass
+class _Pairs:
+    """(sample, label) pairs to judge: where each stands in the observed or in the corrected labels."""
+
+    rows: Tensor
+    slots: Tensor
+    classes: Tensor
+    weights: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.weights = torch.ones(len(self.rows))
+
+
+def _build(bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, clock: _Clock) -> Prototypes | None:
+    builder = methods.prototypes
+    if builder is None:
+        return None
+    own = phase.of(builder.key)
+    with clock.of(builder.key):
+        if not builder.by_class:
+            return builder(bank, side, own)
+        parts: list[Prototypes] = []
+        for c in phase.progress(range(bank.num_classes), bank.num_classes, builder.key):
+            parts += builder.build_classes([int(str(c))], bank, side, own)
+        return builder.checked(Prototypes.stack(parts), bank)
+
+
+def _warn_of_absent(bank: FeatureBank, prototypes: Prototypes | None, warn: Warn) -> None:
+    if prototypes is None:
+        return
+    counts = bank.class_counts()
+    absent = (~prototypes.present.cpu() & (counts > 0)).nonzero()[:, 0]
+    if len(absent) == 0:
+        return
+    names = ", ".join(bank.task.classes[c] for c in absent[:3].tolist())
+    more = ", …" if len(absent) > 3 else ""
+    warn(
+        f"{len(absent)} of {bank.num_classes} classes have no prototypes ({names}{more}): "
+        f"their {int(counts[absent].sum())} labels weigh 1 and stay as they are"
+    )
+
+
+def _correct(
+    bank: FeatureBank,
+    correctors: Sequence[LabelCorrector[Any]],
+    prototypes: Prototypes | None,
+    side: SideInfo,
+    phase: Phase,
+    share: float,
+    clock: _Clock,
+) -> _Corrected:
+    now = _Corrected(Targets.of(bank.labels), bank.labels)
+    for corrector in correctors:
+        with clock.of(corrector.key):
+            corrector.fit(bank, prototypes, side, phase.of(corrector.key))
+            # How sure an earlier corrector was says nothing of this one's changes.
+            before = replace(now.targets, confidence=None)
+            parts = []
+            for block in _blocks(bank, None, phase, corrector.key):
+                given = before.take(block.rows).to(bank.device)
+                parts.append(corrector(block, given, prototypes, side).to("cpu"))
+            made = join(parts) if parts else before
+            said = corrected_labels(bank.labels, made, bank.task.multi)
+            now.margin = _margin(made, changed(bank.labels, said))
+            now.targets = keep_surest(share, made, before, changed(now.labels, said), corrector.key)
+            now.labels = corrected_labels(bank.labels, now.targets, bank.task.multi)
+    return now
+
+
+def _margin(made: Targets, changes: Tensor) -> Tensor:
+    """float32 [N]: how sure a corrector is of the observed label: below 0 where it changes it."""
+    sure = torch.ones(len(made)) if made.confidence is None else made.confidence
+    return torch.where(changes, -sure, sure)
+
+
+def _weigh(
+    bank: FeatureBank,
+    weighters: Sequence[SampleWeighter[Any]],
+    targets: Targets,
+    prototypes: Prototypes | None,
+    side: SideInfo,
+    phase: Phase,
+    clock: _Clock,
+) -> _Weighed:
+    seen, made = _observed_pairs(bank.labels), _corrected_pairs(bank.labels, targets)
+    scores: list[Tensor] = []
+    wrong: Tensor | None = None
+    for weighter in weighters:
+        with clock.of(weighter.key):
+            weighter.fit(bank, prototypes, side, phase.of(weighter.key))
+            judged = _judge(bank, weighter, seen, prototypes, side, phase)
+            seen.weights *= judged.weights
+            made.weights *= _judge(bank, weighter, made, prototypes, side, phase).weights
+        scores.append(judged.weights if judged.score is None else judged.score)
+        if judged.wrong is not None:
+            wrong = judged.wrong if wrong is None else wrong | judged.wrong
+    weights = torch.ones(bank.labels.classes.shape)
+    weights[seen.rows, seen.slots] = seen.weights
+    target_weights = torch.ones(targets.classes.shape)
+    target_weights[made.rows, made.slots] = made.weights
+    score = scores[0] if len(scores) == 1 else seen.weights
+    return _Weighed(
+        weights,
+        _with_observed(target_weights, targets, weights, bank.labels),
+        _lowest(score, seen.rows, len(bank)),
+        None if wrong is None else _any(wrong, seen.rows, len(bank)),
+    )
+
+
+def _observed_pairs(labels: Labels) -> _Pairs:
+    rows, slots = (labels.classes != PAD).nonzero(as_tuple=True)
+    return _Pairs(rows, slots, labels.classes[rows, slots])
+
+
+def _corrected_pairs(labels: Labels, targets: Targets) -> _Pairs:
+    """The corrected labels that count in the loss and are not among the observed ones."""
+    used = (targets.classes != PAD) & (targets.values > 0) & (targets.alpha > 0).unsqueeze(1)
+    for slot in range(labels.classes.shape[1]):
+        used &= targets.classes != labels.classes[:, slot : slot + 1]
+    rows, slots = used.nonzero(as_tuple=True)
+    return _Pairs(rows, slots, targets.classes[rows, slots])
+
+
+def _with_observed(target_weights: Tensor, targets: Targets, weights: Tensor, labels: Labels) -> Tensor:
+    """A corrected label that is also an observed one weighs what that one weighs."""
+    for slot in range(labels.classes.shape[1]):
+        seen = labels.classes[:, slot : slot + 1]
+        same = (targets.classes == seen) & (seen != PAD)
+        target_weights = torch.where(same, weights[:, slot : slot + 1], target_weights)
+    return target_weights
+
+
+def _judge(
+    bank: FeatureBank,
+    weighter: SampleWeighter[Any],
+    pairs: _Pairs,
+    prototypes: Prototypes | None,
+    side: SideInfo,
+    phase: Phase,
+) -> Judgement:
+    parts: list[Judgement] = []
+    start = 0
+    for block in _blocks(bank, pairs.rows, phase, weighter.key):
+        stop = start + len(block)
+        parts.append(weighter(block, pairs.classes[start:stop].to(bank.device), prototypes, side))
+        start = stop
+    if not parts:
+        return Judgement(torch.ones(0), torch.ones(0))
+    wrong = [part.wrong.cpu() for part in parts if part.wrong is not None]
+    score = [part.score.cpu() for part in parts if part.score is not None]
+    return Judgement(
+        torch.cat([part.weights.cpu() for part in parts]),
+        torch.cat(score) if len(score) == len(parts) else None,
+        torch.cat(wrong) if len(wrong) == len(parts) else None,
+    )
+
+
+def _blocks(bank: FeatureBank, rows: Tensor | None, phase: Phase, what: str) -> Iterator[Block]:
+    # One block of one row tells nothing of how many there will be; the bank alone knows the size of a block.
+    blocks = phase.progress(bank.blocks(rows), None, what)
+    return blocks  # type: ignore[return-value]
+
+
+def _score(methods: Methods, weighed: _Weighed, corrected: _Corrected) -> Tensor:
+    if methods.weighters or corrected.margin is None:
+        return weighed.score
+    return corrected.margin
+
+
+def _wrong(methods: Methods, weighed: _Weighed, changes: Tensor) -> Tensor | None:
+    if not methods.correctors:
+        return weighed.wrong
+    return changes if weighed.wrong is None else weighed.wrong | changes
+
+
+def _lowest(score: Tensor, rows: Tensor, n: int) -> Tensor:
+    """float32 [N]: the lowest score of a sample's labels; a sample without any ranks last."""
+    if len(score) == 0:
+        return torch.ones(n)
+    out = score.new_full((n,), float(score.min()))
+    return out.scatter_reduce_(0, rows, score, "amin", include_self=False)
+
+
+def _any(flags: Tensor, rows: Tensor, n: int) -> Tensor:
+    out = torch.zeros(n, dtype=torch.bool)
+    out[rows[flags]] = True
+    return out
+
+
+def _numbers(
+    bank: FeatureBank,
+    methods: Methods,
+    state: LabelState,
+    corrected: Labels,
+    changes: Tensor,
+    truth: Labels | None,
+) -> dict[str, float]:
+    numbers: dict[str, float | None] = {}
+    if methods.correctors:
+        numbers["changed"] = float(changes.float().mean())
+    if methods.weighters:
+        weights = state.weights[bank.labels.classes != PAD]
+        numbers["mean_weight"] = float(weights.double().mean())
+        numbers["zero_weight"] = float((weights == 0).float().mean())
+        numbers["effective_sample_size"] = measure.effective_sample_size(weights)
+    if state.wrong is not None:
+        numbers["wrong"] = float(state.wrong.float().mean())
+    if truth is not None:
+        numbers |= label_measures(bank.labels, corrected, state.score, state.wrong, truth, bank.num_classes)
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def label_measures(
+    observed: Labels, corrected: Labels, score: Tensor, wrong: Tensor | None, truth: Labels, num_classes: int
+) -> dict[str, float | None]:
+    """Measures against clean labels: accuracy of observed and corrected labels, and detection of wrong ones."""
+    if observed.classes.shape[1] == corrected.classes.shape[1] == truth.classes.shape[1] == 1:
+        before = measure.label_accuracy(observed.single, truth.single)
+        after = measure.label_accuracy(corrected.single, truth.single)
+    else:
+        before = measure.multi_label_accuracy(observed, truth, num_classes)
+        after = measure.multi_label_accuracy(corrected, truth, num_classes)
+    truly_wrong, known = measure.truly_wrong(observed, truth)
+    found = measure.detection(score[known], None if wrong is None else wrong[known], truly_wrong[known])
+    return {"label_accuracy_before": before, "label_accuracy_after": after, **found}
+
+
+def _scaled(bank: FeatureBank, methods: Methods, state: LabelState) -> LabelState:
+    """Weights scaled so that the loss as a whole is neither shrunk nor swollen.
+
+    The mean is over the pairs that the loss uses, each by its part in it: (1 − α_i) of an observed label, α_i·v_ik of
+    a corrected one.
+    """
+    if not methods.weighters:
+        return state
+    alpha = state.targets.alpha.double().unsqueeze(1)
+    seen = (1 - alpha) * (bank.labels.classes != PAD)
+    made = alpha * state.targets.values
+    total = float((seen * state.weights).sum() + (made * state.target_weights).sum())
+    if total <= 0:
+        names = ", ".join(weighter.key for weighter in methods.weighters)
+        raise UserError(f"{names}: all labels weigh 0, so that nothing is left to train on; loosen the weighter")
+    factor = float(seen.sum() + made.sum()) / total
+    return replace(
+        state,
+        weights=(state.weights.double() * factor).float(),
+        target_weights=(state.target_weights.double() * factor).float(),
+    )

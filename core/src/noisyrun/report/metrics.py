@@ -1,0 +1,171 @@
+"""Measures of labels, of detection and of predictions: pure functions. A wrong label is a positive."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from torch import Tensor
+
+from noisyrun.api.labels import PAD, Labels
+
+
+def label_accuracy(labels: Tensor, truth: Tensor) -> float | None:
+    """Share of samples whose label is the true one.
+
+    Parameters
+    ----------
+    labels, truth
+        int64 [N]. Samples whose truth is not known (`PAD`) do not count; one without a label counts as wrong.
+
+    Returns
+    -------
+    float or None
+        In [0, 1]; None when no truth is known.
+    """
+    known = truth != PAD
+    return _share(labels[known] == truth[known])
+
+
+def detection(score: Tensor, wrong: Tensor | None, truly_wrong: Tensor) -> dict[str, float]:
+    """How well wrong labels were found.
+
+    Parameters
+    ----------
+    score
+        float [N]: higher = the label is likelier right.
+    wrong
+        bool [N]: the methods' own decision; None where there is none. No threshold is ever put in its place.
+    truly_wrong
+        bool [N].
+
+    Returns
+    -------
+    dict
+        ``auroc`` and ``average_precision`` of 1 − quality (they depend on the order alone, so that −score serves),
+        absent when all labels are right or all wrong; ``f1`` of the decision, absent without one.
+    """
+    positive = _numpy(truly_wrong)
+    measures: dict[str, float] = {}
+    if positive.any() and not positive.all():
+        suspicion = -_numpy(score).astype(np.float64)
+        measures["auroc"] = float(roc_auc_score(positive, suspicion))
+        measures["average_precision"] = float(average_precision_score(positive, suspicion))
+    if wrong is not None:
+        measures["f1"] = float(f1_score(positive, _numpy(wrong), zero_division=0.0))
+    return measures
+
+
+def truly_wrong(labels: Labels, truth: Labels) -> tuple[Tensor, Tensor]:
+    """Which samples have a wrong label, and of which that is known.
+
+    Multi-label: a sample counts as wrong when any class it is said to have is known to be absent.
+
+    Returns
+    -------
+    wrong, known
+        bool [N] each.
+    """
+    if truth.classes.shape[1] == 1 and labels.classes.shape[1] == 1 and truth.known is None:
+        return labels.single != truth.single, (truth.single != PAD) & (labels.single != PAD)
+    said = labels.classes
+    right = _within(said, truth.classes)
+    known = torch.ones_like(right) if truth.known is None else _within(said, truth.known)
+    real = said != PAD
+    return (real & known & ~right).any(1), (real & known).any(1)
+
+
+def multi_label_accuracy(labels: Labels, truth: Labels, num_classes: int, size: int = 4096) -> float | None:
+    """Share of the known (sample, class) pairs that are labelled right.
+
+    Parameters
+    ----------
+    size
+        Samples at a time: [size, C] is the largest tensor formed.
+    """
+    right = total = 0
+    for start in range(0, len(labels), size):
+        rows = torch.arange(start, min(start + size, len(labels)))
+        ours, theirs = labels.take(rows), truth.take(rows)
+        known = theirs.known_mask(num_classes)
+        same = (ours.multi_hot(num_classes) > 0) == (theirs.multi_hot(num_classes) > 0)
+        right += int((same & known).sum())
+        total += int(known.sum())
+    return right / total if total else None
+
+
+def top_k(logits: Tensor, truth: Tensor, k: int = 1) -> float | None:
+    """Share of samples whose true class is among the k highest logits; a tie counts for the lower class index.
+
+    Parameters
+    ----------
+    logits
+        float [N, C].
+    truth
+        int64 [N]; `PAD`: not known, and left out.
+    """
+    known = truth != PAD
+    best = logits[known].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return _share((best == truth[known].unsqueeze(1)).any(1))
+
+
+def mean_average_precision(scores: Tensor, labels: Tensor, known: Tensor | None = None) -> float | None:
+    """Mean over classes of each class's average precision (mAP).
+
+    Parameters
+    ----------
+    scores
+        float [N, C].
+    labels
+        bool [N, C]: the true classes.
+    known
+        bool [N, C]: pairs that count; all by default.
+
+    Returns
+    -------
+    float or None
+        Classes without a known positive do not count; None when there is none left.
+    """
+    values, positives, mask = _arrays(scores, labels, known)
+    each = [
+        average_precision_score(positives[mask[:, c], c], values[mask[:, c], c])
+        for c in range(values.shape[1])
+        if positives[mask[:, c], c].any()
+    ]
+    return float(np.mean(each)) if each else None
+
+
+def average_precision_all(scores: Tensor, labels: Tensor, known: Tensor | None = None) -> float | None:
+    """Average precision over all known (sample, class) pairs together (AP_all); arguments as for mAP."""
+    values, positives, mask = _arrays(scores, labels, known)
+    if not positives[mask].any():
+        return None
+    return float(average_precision_score(positives[mask], values[mask]))
+
+
+def effective_sample_size(weights: Tensor) -> float:
+    """(Σw)² / Σw² (Kish), as a share of the number of weights, in [0, 1]; 0 when all weights are 0."""
+    values = weights.double()
+    squares = float((values * values).sum())
+    return float(values.sum()) ** 2 / squares / max(len(values), 1) if squares > 0 else 0.0
+
+
+def _within(classes: Tensor, others: Tensor) -> Tensor:
+    """bool [N, k]: whether each of classes [N, k] is among others [N, q] of its row; False at padding."""
+    found = torch.zeros_like(classes, dtype=torch.bool)
+    for slot in range(others.shape[1]):
+        found |= classes == others[:, slot : slot + 1]
+    return found & (classes != PAD)
+
+
+def _share(hits: Tensor) -> float | None:
+    return float(hits.double().mean()) if len(hits) else None
+
+
+def _numpy(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _arrays(scores: Tensor, labels: Tensor, known: Tensor | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mask = torch.ones_like(labels, dtype=torch.bool) if known is None else known.bool()
+    return _numpy(scores), _numpy(labels.bool()), _numpy(mask)
