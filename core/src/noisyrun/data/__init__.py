@@ -1,0 +1,22 @@
+"""Data sets by stable index: sources, noise, verification, splits, batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from noisyrun.data.samples import Data
+    from noisyrun.settings import RunSettings
+
+
+def load(settings: RunSettings) -> Data:
+    """Read, split and, where asked for, make noisy the data set a run names; digits when it names none.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the data or with what was asked of it, in one line.
+    """
+    from noisyrun.data import build
+
+    return build.load(settings)

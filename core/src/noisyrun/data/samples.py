@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from torch import Tensor
 from noisyrun.api.labels import Labels
 from noisyrun.api.side_info import Text
 from noisyrun.api.task import Task
+
+if TYPE_CHECKING:
+    from noisyrun.data.noise_manifest import NoiseManifest
 
 
 class Images(ABC):
@@ -107,6 +110,10 @@ class Data:
         Lines a user should read: what was injected, skipped or assumed.
     mean, std
         Of the training images, by channel in [0, 1].
+    lineage
+        What a tracker records of the data, JSON values.
+    noise
+        The record of injected noise (``noise.save(path)``), or None.
     """
 
     name: str
@@ -118,6 +125,7 @@ class Data:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     lineage: Mapping[str, Any] = field(default_factory=dict)
+    noise: NoiseManifest | None = None
 
     @property
     def task(self) -> Task:

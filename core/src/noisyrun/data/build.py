@@ -1,0 +1,298 @@
+"""From a source on disk to the splits of a run: classes, noise, validation, verification and the clean subset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from noisyrun.api import PAD, UserError
+from noisyrun.api.labels import Labels
+from noisyrun.api.side_info import Text
+from noisyrun.api.task import Task
+from noisyrun.data import inject, sources
+from noisyrun.data.classes import Classes, encode, find_classes
+from noisyrun.data.columns import flags, integers, named, tag_lists, texts
+from noisyrun.data.hashing import digest, key, order
+from noisyrun.data.images import LazyImages, ResidentImages, common_shape, read_images
+from noisyrun.data.normal import mean_std
+from noisyrun.data.raw import Raw, RawData
+from noisyrun.data.samples import Data, Images, Samples
+from noisyrun.data.subsets import draw, held_half, of_classes, parse_share, same_labels
+from noisyrun.settings import RunSettings
+
+#: Names of unreadable images that a note gives before it counts the rest.
+_NAMED = 5
+
+
+def load(settings: RunSettings) -> Data:
+    """Read a data set, inject what was asked for, and split it.
+
+    Parameters
+    ----------
+    settings
+        The run's; without a data set the run is a demonstration on digits with symmetric noise.
+
+    Raises
+    ------
+    UserError
+        For anything wrong with the data or with what was asked of it, in one line.
+    """
+    raw = sources.read(settings)
+    notes = list(raw.notes)
+    classes = find_classes(raw, settings.data.classes or sources.beside(settings, "classes.tsv"), settings.data.tree)
+    train = _subset(raw.train, settings)
+    shape = None
+    if train.images is not None:
+        shape, note = common_shape(train, settings.data.image_size)
+        notes += [note] if note else []
+    skip = settings.data.on_bad_image == "skip"
+    everything, train = _samples(train, raw, classes, shape, skip, notes)
+    test = None if raw.test is None else _test(_samples(raw.test, raw, classes, shape, skip, notes)[0], raw.test)
+    everything, noise = inject.inject(everything, settings, raw, notes)
+    digests = {
+        "labels": digest(everything.index, everything.labels.classes),
+        "inputs": _inputs_digest(train, everything),
+        **({} if noise is None else {"noise": noise.digest}),
+    }
+    train_part, val = _split(everything, settings)
+    train_part = _clean_subset(_verify(train_part, settings, raw), settings, raw)
+    mean, std = mean_std(train_part.images, settings.seed)
+    if test is None:
+        notes.append(f"no test set was found beside {raw.train.where}: accuracy is not measured (--data.test PATH)")
+    return Data(
+        name=raw.name,
+        train=train_part,
+        val=val,
+        test=test,
+        digests=digests,
+        notes=tuple(notes),
+        mean=mean,
+        std=std,
+        lineage=_lineage(raw, settings, train_part, val, test, noise),
+        noise=noise,
+    )
+
+
+def _subset(raw: Raw, settings: RunSettings) -> Raw:
+    """As many rows as the user asks for, drawn by the seed."""
+    wanted = settings.data.subset
+    if wanted is None or wanted >= len(raw):
+        return raw
+    drawn = order(key("subset", settings.seed), torch.from_numpy(raw.index))[:wanted]
+    return raw.take(np.sort(drawn.numpy()))
+
+
+def _samples(
+    raw: Raw, data: RawData, classes: Classes, shape: tuple[int, int, int] | None, skip: bool, notes: list[str]
+) -> tuple[Samples, Raw]:
+    """One split, with its images decoded and its columns read; and the raw rows that are left."""
+    # Labels first: a label out of range is found before an hour of decoding.
+    observed = encode(raw, "label", classes)
+    images: Images | None = None
+    if raw.images is not None:
+        assert shape is not None
+        images, kept, bad = read_images(raw, shape, skip)
+        if kept is not None:
+            more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+            notes.append(f"{len(bad)} images that cannot be read are left out: {'; '.join(bad[:_NAMED])}{more}")
+            raw = raw.take(kept)
+            observed = encode(raw, "label", classes)
+    assert observed is not None
+    known = encode(raw, "known", classes)
+    multi = observed.shape[1] > 1 or known is not None or raw.is_list("label")
+    trusted, clean = _trusted(raw, classes, observed)
+    verified = flags(raw, "verified")
+    task = Task(
+        classes.names,
+        "multi" if multi else "single",
+        "binary-cross-entropy" if multi else "cross-entropy",
+        None if shape is None else shape[1:],
+        None if shape is None else shape[0],
+        None if raw.features is None else raw.features.shape[1],
+    )
+    _need_labels(raw, observed, trusted, multi)
+    source, source_names = named(raw, "source")
+    truth = encode(raw, "truth", classes)
+    return (
+        Samples(
+            task=task,
+            index=torch.from_numpy(raw.index),
+            labels=Labels(observed, known if multi else None),
+            verified=torch.full((len(raw),), -1, dtype=torch.int8) if verified is None else verified,
+            verified_held=torch.zeros(len(raw), dtype=torch.bool),
+            trusted=Labels(trusted),
+            clean=clean,
+            text=Text(
+                classes.names,
+                classes.wnids,
+                classes.descriptions,
+                classes.parents,
+                texts(raw, "title"),
+                texts(raw, "description"),
+                tag_lists(raw),
+            ),
+            images=images,
+            features=None if raw.features is None else torch.from_numpy(raw.features),
+            logits=None if raw.logits is None else torch.from_numpy(raw.logits),
+            truth=None if truth is None else Labels(truth),
+            source=source,
+            source_names=source_names,
+            rank=integers(raw, "rank"),
+        ),
+        raw,
+    )
+
+
+def _trusted(raw: Raw, classes: Classes, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Trusted labels and the clean subset, as the columns give them.
+
+    A flag without a trusted label says that the observed label can be trusted.
+    """
+    trusted, flag = encode(raw, "trusted", classes), flags(raw, "clean")
+    if flag is None:
+        if trusted is None:
+            return torch.full((len(raw), 1), PAD), torch.zeros(len(raw), dtype=torch.bool)
+        return trusted, (trusted != PAD).any(1)
+    clean = flag == 1
+    if trusted is None:
+        return torch.where(clean[:, None], observed, PAD), clean
+    lacking = (clean & (trusted == PAD).all(1)).nonzero()
+    if len(lacking):
+        raise UserError(f"{raw.row(int(lacking[0]))} is in the clean subset but has no trusted label")
+    return trusted, clean
+
+
+def _need_labels(raw: Raw, observed: Tensor, trusted: Tensor, multi: bool) -> None:
+    """A sample without an observed label is of use only when it has a trusted one."""
+    bare = ((observed == PAD).all(1) & (trusted == PAD).all(1)).nonzero()
+    if len(bare) and not multi:
+        raise UserError(f"{raw.row(int(bare[0]))} has no label ({len(bare)} such rows)")
+
+
+def _test(samples: Samples, raw: Raw) -> Samples:
+    """The test set under its clean labels: those are what it is measured by."""
+    if samples.truth is None:
+        return replace(samples, truth=samples.labels)
+    return replace(samples, labels=samples.truth)
+
+
+def _inputs_digest(raw: Raw, samples: Samples) -> str:
+    if isinstance(raw.images, np.ndarray):
+        return digest(raw.images)
+    if raw.images is not None:
+        return raw.images.digest()
+    return digest(samples.features)
+
+
+def take(samples: Samples, rows: Tensor) -> Samples:
+    """Some samples of a split, int64 [r], ascending."""
+    if len(rows) == len(samples):
+        return samples
+
+    def pick(values: Any) -> Any:
+        return None if values is None else values[rows]
+
+    def words(values: Any) -> Any:
+        return None if values is None else [values[row] for row in rows.tolist()]
+
+    text = samples.text
+    return replace(
+        samples,
+        index=samples.index[rows],
+        labels=samples.labels.take(rows),
+        verified=samples.verified[rows],
+        verified_held=samples.verified_held[rows],
+        trusted=samples.trusted.take(rows),
+        clean=samples.clean[rows],
+        text=replace(
+            text,
+            titles=words(text.titles),
+            sample_descriptions=words(text.sample_descriptions),
+            tags=words(text.tags),
+        ),
+        images=_take_images(samples.images, rows),
+        features=pick(samples.features),
+        logits=pick(samples.logits),
+        truth=None if samples.truth is None else samples.truth.take(rows),
+        source=pick(samples.source),
+        rank=pick(samples.rank),
+    )
+
+
+def _take_images(images: Images | None, rows: Tensor) -> Images | None:
+    if isinstance(images, LazyImages):
+        return images.take(rows.numpy())
+    return None if images is None else ResidentImages(images.load(rows))
+
+
+def _split(samples: Samples, settings: RunSettings) -> tuple[Samples, Samples | None]:
+    """Training and noisy validation, stratified by the first observed label."""
+    held = draw(samples.labels.classes[:, 0], settings.data.val, samples.index, key("val", settings.seed))
+    # The clean subset is there to be trained on.
+    held &= ~samples.clean
+    if not bool(held.any()):
+        return samples, None
+    return take(samples, (~held).nonzero()[:, 0]), take(samples, held.nonzero()[:, 0])
+
+
+def _verify(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
+    """Verification labels as given, or simulated from clean labels; half of them held for thresholds."""
+    verified = samples.verified
+    if settings.verify is not None:
+        wanted = parse_share("--verify", settings.verify, samples.task.classes)
+        truth = _truth(samples, "--verify", "verification labels", "verified", raw)
+        among = of_classes(samples.labels.classes, wanted.classes)
+        groups = samples.labels.classes[:, 0]
+        drawn = draw(groups, wanted.share, samples.index, key("verify", settings.seed), among)
+        right = same_labels(samples.labels.classes, truth.classes)
+        verified = torch.where(drawn, right.to(torch.int8), torch.tensor(-1, dtype=torch.int8))
+    held = held_half(samples.labels.classes[:, 0], verified, samples.index, settings.seed)
+    return replace(samples, verified=verified, verified_held=held)
+
+
+def _clean_subset(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
+    """The trusted clean subset as given, or simulated from clean labels."""
+    if settings.clean is None:
+        return samples
+    wanted = parse_share("--clean", settings.clean, samples.task.classes)
+    truth = _truth(samples, "--clean", "trusted labels", "trusted", raw)
+    among = of_classes(truth.classes, wanted.classes)
+    drawn = draw(truth.classes[:, 0], wanted.share, samples.index, key("clean", settings.seed), among)
+    if not bool(drawn.any()):
+        raise UserError(f"--clean {settings.clean} of {int(among.sum())} samples is none: ask for a larger share")
+    trusted = torch.where(drawn[:, None], truth.classes, PAD)
+    return replace(samples, trusted=Labels(trusted), clean=drawn)
+
+
+def _truth(samples: Samples, flag: str, what: str, column: str, raw: RawData) -> Labels:
+    if samples.truth is None:
+        raise UserError(
+            f"{flag}: {raw.name} has no clean labels to simulate {what} from; "
+            f"name their column (--data.clean-label), or give the data a column {column!r}"
+        )
+    return samples.truth
+
+
+def _lineage(
+    raw: RawData, settings: RunSettings, train: Samples, val: Samples | None, test: Samples | None, noise: Any
+) -> dict[str, Any]:
+    """What a tracker records of the data."""
+    return {
+        "name": raw.name,
+        "format": raw.format,
+        "path": None if raw.format == "digits" else str(Path(raw.train.where)),
+        "columns": dict(raw.train.names),
+        "train": len(train),
+        "val": 0 if val is None else len(val),
+        "test": 0 if test is None else len(test),
+        "classes": train.task.num_classes,
+        "noise": None if noise is None else {name: noise.header[name] for name in ("noise", "seed", "flipped")},
+        "verified": int((train.verified >= 0).sum()),
+        "clean": int(train.clean.sum()),
+        "seed": settings.seed,
+    }

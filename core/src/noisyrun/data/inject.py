@@ -1,0 +1,137 @@
+"""Noise as a run asks for it: drawn, or taken from the manifest of an earlier run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from noisyrun.api import UserError
+from noisyrun.api.labels import Labels
+from noisyrun.data import noise
+from noisyrun.data.hints import did_you_mean
+from noisyrun.data.noise_manifest import NoiseManifest
+from noisyrun.data.raw import RawData
+from noisyrun.data.samples import Samples
+from noisyrun.data.tables import read_matrix, read_table
+from noisyrun.settings import RunSettings
+
+#: Noise of the demonstration, the run without a data set.
+DEMONSTRATION = "symmetric:0.4"
+#: Side to which images are averaged before instance-dependent noise looks at them.
+_GLANCE = 32
+_BLOCK = 2048
+
+
+def inject(
+    samples: Samples, settings: RunSettings, raw: RawData, notes: list[str]
+) -> tuple[Samples, NoiseManifest | None]:
+    """Training samples with noise in their observed labels, and the record of it.
+
+    Noise goes into the clean labels where the data has them, else into the labels it has, which then count as clean.
+
+    Parameters
+    ----------
+    notes
+        Lines for the user, appended to.
+    """
+    demonstration = settings.dataset is None
+    wanted = noise.parse(settings.noise or (DEMONSTRATION if demonstration else None))
+    file = settings.data.noise_file
+    if file is not None and settings.noise is not None:
+        raise UserError("--noise and --data.noise-file exclude each other: the file holds the noise")
+    if wanted is None and file is None:
+        if demonstration:
+            notes.insert(0, "Demonstration on scikit-learn's handwritten digits; --dataset PATH runs on your own data")
+        return samples, None
+    if samples.task.multi:
+        raise UserError("--noise: noise can be injected into single labels only; this data has several a sample")
+    clean = samples.truth or samples.labels
+    before = clean.single
+    if file is not None:
+        manifest = NoiseManifest.load(file)
+        after = manifest.apply(samples.index, before, samples.task.classes, str(file))
+        manifest = NoiseManifest.of(
+            str(manifest.header["noise"]),
+            int(manifest.header["seed"]),
+            samples.task.classes,
+            samples.index,
+            before,
+            after,
+        )
+    else:
+        assert wanted is not None
+        after = _draw(wanted, samples, before, settings)
+        manifest = NoiseManifest.of(str(wanted), settings.seed, samples.task.classes, samples.index, before, after)
+    flipped, share = manifest.header["noise"], manifest.header["flipped"]
+    origin = f"seed {manifest.header['seed']}" + ("" if file is None else f", from {file}")
+    if demonstration:
+        notes.insert(
+            0,
+            f"Demonstration on scikit-learn's handwritten digits: {share:.0%} of the training labels were made wrong on "
+            f"purpose ({flipped} noise, {origin}); --dataset PATH runs on your own data",
+        )
+    elif samples.truth is not None and not torch.equal(samples.truth.classes, samples.labels.classes):
+        notes.append(
+            f"injected {flipped} noise ({origin}) into the clean labels, in place of the observed ones: {share:.1%} flipped"
+        )
+    else:
+        notes.append(
+            f"injected {flipped} noise ({origin}): {share:.1%} of the labels flipped; those given count as clean"
+        )
+    return replace(samples, truth=clean, labels=Labels.of(after)), manifest
+
+
+def _draw(spec: noise.NoiseSpec, samples: Samples, labels: Tensor, settings: RunSettings) -> Tensor:
+    count, index, seed = samples.task.num_classes, samples.index, settings.seed
+    matrix = settings.data.noise_matrix
+    if matrix is not None and spec.kind not in ("matrix", "asymmetric"):
+        raise UserError(f"--data.noise-matrix goes with --noise matrix or asymmetric, not with {spec.kind}")
+    if spec.kind == "symmetric":
+        return noise.symmetric(labels, count, spec.rate, index, seed)
+    if spec.kind == "pair":
+        return noise.pair(labels, count, spec.rate, index, seed)
+    if spec.kind == "asymmetric":
+        targets = noise.next_class(count) if matrix is None else _mapping(settings, samples.task.classes)
+        return noise.asymmetric(labels, targets, spec.rate, index, seed)
+    if spec.kind == "instance":
+        return noise.instance(labels, _glance(samples), count, spec.rate, index, seed)
+    if matrix is None:
+        raise UserError("--noise matrix needs --data.noise-matrix FILE, a CSV of C × C flip probabilities")
+    flag = "--data.noise-matrix"
+    checked = noise.check_matrix(read_matrix(matrix, flag), count, f"{flag}: {matrix}")
+    return noise.transition(labels, checked, index, seed)
+
+
+def _mapping(settings: RunSettings, names: tuple[str, ...]) -> list[int]:
+    """The map of asymmetric noise: a table with columns from and to; classes it leaves out stay clean."""
+    path, flag = settings.data.noise_matrix, "--data.noise-matrix"
+    assert path is not None
+    table = read_table(path, flag)
+    if not {"from", "to"} <= table.keys():
+        raise UserError(
+            f"{flag}: for asymmetric noise {path} must have columns 'from' and 'to' (it has {', '.join(table)})"
+        )
+    targets = list(range(len(names)))
+    for start, end in zip(table["from"], table["to"]):
+        for word in (start, end):
+            if word not in names:
+                raise UserError(f"{flag}: {path} names {word!r}, which is no class{did_you_mean(word, names)}")
+        targets[names.index(start)] = names.index(end)
+    return targets
+
+
+def _glance(samples: Samples) -> Tensor:
+    """What instance-dependent noise looks at, float32 [N, S]: features as they are, or small standardised images."""
+    if samples.features is not None:
+        return samples.features.float()
+    assert samples.images is not None
+    parts = []
+    for positions in torch.arange(len(samples)).split(_BLOCK):
+        pixels = samples.images.load(positions).float()
+        if max(pixels.shape[2:]) > _GLANCE:
+            pixels = torch.nn.functional.adaptive_avg_pool2d(pixels, _GLANCE)
+        parts.append(pixels.flatten(1))
+    flat = torch.cat(parts)
+    return flat.sub_(flat.mean()).div_(flat.std().clamp(min=1e-6))

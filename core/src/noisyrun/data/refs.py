@@ -1,0 +1,122 @@
+"""References to encoded images: files, or bytes inside a table."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+#: Files whose content goes into the digest of a folder too large to read whole.
+_SAMPLED = 64
+
+
+class ImageRefs(ABC):
+    """Encoded images by position."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def name(self, position: int) -> str:
+        """What a message calls an image."""
+
+    @abstractmethod
+    def open(self, position: int) -> BinaryIO:
+        """Its bytes."""
+
+    @abstractmethod
+    def take(self, rows: np.ndarray) -> ImageRefs:
+        """Some of them."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 that changes when images do."""
+
+
+class FileRefs(ImageRefs):
+    """Images in files of their own.
+
+    Parameters
+    ----------
+    root
+        Folder the paths are relative to.
+    paths
+        One a sample, checked to stay below the root.
+    """
+
+    def __init__(self, root: Path, paths: Sequence[str] | pa.Array) -> None:
+        self.root = root
+        self.paths = paths if isinstance(paths, pa.Array) else pa.array(paths, pa.large_string())
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, position: int) -> str:
+        return str(self.paths[position].as_py())
+
+    def open(self, position: int) -> BinaryIO:
+        return open(self.root / self.name(position), "rb")
+
+    def take(self, rows: np.ndarray) -> FileRefs:
+        return FileRefs(self.root, self.paths.take(pa.array(rows)))
+
+    def digest(self) -> str:
+        """Of all names, and of the size and content of up to 64 files spread over them."""
+        total = hashlib.sha256()
+        for path in self.paths:
+            total.update(path.as_py().encode(errors="surrogateescape") + b"\0")
+        for position in np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED, len(self))).astype(int)):
+            with self.open(int(position)) as file:
+                total.update(file.read())
+        return total.hexdigest()
+
+
+class BytesRefs(ImageRefs):
+    """Images as bytes in a column, kept encoded in memory.
+
+    Parameters
+    ----------
+    data
+        Binary column.
+    names
+        Paths that came with the bytes, or None.
+    rows
+        int64 [n]: row of the column each image stands in.
+    """
+
+    def __init__(self, data: pa.ChunkedArray, names: pa.ChunkedArray | None, rows: np.ndarray | None = None) -> None:
+        self.data = data
+        self.names = names
+        self.rows = np.arange(len(data)) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def name(self, position: int) -> str:
+        row = int(self.rows[position])
+        given = None if self.names is None else self.names[row].as_py()
+        return given or f"image {row}"
+
+    def open(self, position: int) -> BinaryIO:
+        data = self.data[int(self.rows[position])].as_buffer()
+        if data is None:
+            raise FileNotFoundError("no bytes in this row")
+        return io.BytesIO(data)
+
+    def take(self, rows: np.ndarray) -> BytesRefs:
+        return BytesRefs(self.data, self.names, self.rows[rows])
+
+    def digest(self) -> str:
+        """Of the length and the bytes of every image."""
+        total = hashlib.sha256()
+        for row in self.rows:
+            data = self.data[int(row)].as_buffer() or b""
+            total.update(len(data).to_bytes(8, "little"))
+            total.update(data)
+        return total.hexdigest()

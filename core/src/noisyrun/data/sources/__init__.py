@@ -1,0 +1,37 @@
+"""Readers of data sets, by format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from noisyrun.data.raw import RawData
+from noisyrun.data.sources.detect import beside, locate
+from noisyrun.settings import RunSettings
+
+__all__ = ["beside", "read"]
+
+
+def read(settings: RunSettings) -> RawData:
+    """Read the data set a run names, in the format it says or the one its path tells."""
+    found = locate(settings)
+    if found.format == "digits":
+        from noisyrun.data.sources import digits
+
+        return digits.read()
+    path = found.path
+    assert isinstance(path, Path)
+    if found.format == "folder":
+        from noisyrun.data.sources import folder
+
+        return folder.read(path, settings.data)
+    if found.format == "manifest":
+        from noisyrun.data.sources import manifest
+
+        return manifest.read(path, settings.data)
+    if found.format == "parquet":
+        from noisyrun.data.sources import parquet
+
+        return parquet.read(path, settings.data)
+    from noisyrun.data.sources import features
+
+    return features.read(path, settings.data)
