@@ -69,7 +69,7 @@ def hint(registry: Registry, kind: str, name: str) -> str:
     installed = registry.names(kind)
     listed = f"installed: {', '.join(installed)}" if installed else "none is installed"
     known = [*installed, *(row.name for row in load() if row.kind == kind)]
-    meant = did_you_mean(name, known).removeprefix("; ")
+    meant = did_you_mean(name, known).strip(" ()")
     if not meant and (others := sorted(k for k, n in registry.plugins if n == name)):
         meant = f"{name!r} is a {others[0].replace('_', ' ')} plugin"
     return "; ".join(part for part in (meant, listed) if part)

@@ -56,7 +56,8 @@ def lines(error: ValidationError, model: type[BaseModel], where: Where) -> list[
         message = " or ".join(dict.fromkeys(problem for problem, _ in found))
         given = found[0][1]
         bare = message.startswith(("must be given", "is no")) or isinstance(given, (dict, BaseModel))
-        made.append(f"{where(place)}: {message}{'' if bare else f' (got {shown(given)})'}")
+        got = "" if bare else f" (got {shown(given)}{_choice(given, model, place)})"
+        made.append(f"{where(place)}: {message}{got}")
     return made
 
 
@@ -90,8 +91,7 @@ def _problem(error: Any, model: type[BaseModel], place: tuple[str | int, ...]) -
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind in _MUST:
-        text = _MUST[kind].format(**{name: _number(value) for name, value in context.items()})
-        return text + _choice(error, model, place)
+        return _MUST[kind].format(**{name: _number(value) for name, value in context.items()})
     message: str = error["msg"]
     return message.replace("Input should be", "must be").replace("Input should", "must")
 
@@ -100,11 +100,10 @@ def _number(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def _choice(error: Any, model: type[BaseModel], place: tuple[str | int, ...]) -> str:
-    if error["type"] != "literal_error" or not isinstance(error.get("input"), str):
-        return ""
-    found = find(model, [str(part) for part in place])
-    meant = closest(error["input"], [str(choice) for choice in choices(found.annotation)]) if found else None
+def _choice(given: Any, model: type[BaseModel], place: tuple[str | int, ...]) -> str:
+    """The one of a few values that may have been meant."""
+    found = find(model, [str(part) for part in place]) if isinstance(given, str) else None
+    meant = closest(given, [str(choice) for choice in choices(found.annotation)]) if found else None
     return f"; did you mean {meant}?" if meant else ""
 
 

@@ -161,7 +161,7 @@ def type_name(annotation: Any) -> str:
 def default_text(info: FieldInfo) -> str:
     """A field's default, as one would type it."""
     value = info.get_default(call_default_factory=True)
-    if value is None or value == ():
+    if value is None or value in ((), [], {}):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"

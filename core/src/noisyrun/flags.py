@@ -60,7 +60,7 @@ def parse(tokens: Sequence[str]) -> list[Flag]:
             raise UserError(f"{token}: a flag reads --name or --group.name")
         if equals:
             flags.append(Flag(path, value))
-        elif waiting and not waiting[0].startswith("--") and waiting[0] != "-h" and word != "help":
+        elif waiting and not waiting[0].startswith("--") and waiting[0] != "-h":
             flags.append(Flag(path, waiting.pop(0)))
         else:
             flags.append(Flag(path, True))

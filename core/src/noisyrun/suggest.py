@@ -15,6 +15,6 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean 'x'?``, or nothing."""
+    """`` (did you mean x?)``, or nothing."""
     found = closest(word, known)
-    return f"; did you mean {prefix}{found}?" if found else ""
+    return f" (did you mean {prefix}{found}?)" if found else ""

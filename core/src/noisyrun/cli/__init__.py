@@ -1,0 +1,85 @@
+"""The command line: words to configuration, errors to one line and an exit code. Each verb is a module of its own.
+
+Exit codes: 0 done, 1 failed, 2 something for the user to mend, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from noisyrun.api.errors import UserError
+
+#: Verbs by name, with what they do. Each is a module of this package with a function ``main(words) -> int``.
+VERBS = {
+    "plan": "show what a run would do, and whether it can, without doing it",
+    "detect": "find wrong labels on given features, training no backbone",
+    "resume": "go on with a run that was stopped",
+    "plugins": "list the plugins that are installed, or could be",
+    "schema": "print the JSON schema of a run's configuration",
+    "doctor": "check this installation: versions, devices, plugins, data",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv
+        Words after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(str(stop) or "interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has stopped; nothing more can be said, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _crashed(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] == ["--version"]:
+        from noisyrun.cli.common import version
+
+        print(f"noisyrun {version()}")
+        return 0
+    verb = "run"
+    if words and not words[0].startswith("-"):
+        verb = words.pop(0)
+        if verb not in VERBS:
+            from noisyrun.suggest import did_you_mean
+
+            raise UserError(f"no verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
+    code: int = import_module(f"noisyrun.cli.{verb}").main(words)
+    return code
+
+
+def _crashed(error: Exception) -> int:
+    """Show an error nobody foresaw, with where to look."""
+    import traceback
+
+    from noisyrun.plugins import BrokenPluginError
+
+    traceback.print_exception(error)
+    if isinstance(error, BrokenPluginError):
+        hint = "the plugin's own error stands above; choose another plugin, or mend its installation"
+    else:
+        hint = "this is a fault of noisyrun or of a plugin: the last lines of the traceback name the file"
+    print(f"\n{hint}. `noisyrun doctor` shows versions and the state of every plugin.", file=sys.stderr)
+    return 1

@@ -1,0 +1,59 @@
+"""The fields of a configuration model as rows of help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from noisyrun.fields import default_text, is_bool, leaves, model_of, type_name
+
+_SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def field_rows(
+    model: type[BaseModel], prefix: str, *, nested: bool = True, dashes: str = "--"
+) -> list[tuple[str, str]]:
+    """One row a field: flag and type; description, default and bounds.
+
+    Parameters
+    ----------
+    prefix
+        What stands before a field's name in its flag.
+    nested
+        Whether fields of groups within the model are shown, too.
+    dashes
+        What stands before the flag.
+    """
+    rows = []
+    for path, info in _fields(model, nested):
+        flag = dashes + prefix.replace("_", "-") + ".".join(path).replace("_", "-")
+        kind = type_name(info.annotation)
+        if is_bool(info.annotation):
+            term = flag.replace("--", "--[no-]", 1)
+        else:
+            term = f"{flag} {kind if '|' in kind else kind.upper()}"
+        rows.append((term, " ".join(part for part in (info.description, _default(info)) if part)))
+    return rows
+
+
+def _fields(model: type[BaseModel], nested: bool) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    if nested:
+        yield from leaves(model)
+        return
+    for name, info in model.model_fields.items():
+        if model_of(info.annotation) is None:
+            yield (name,), info
+
+
+def _default(info: FieldInfo) -> str:
+    bounds = [
+        f"{sign} {getattr(rule, name):g}"
+        for rule in info.metadata
+        for name, sign in _SIGNS.items()
+        if getattr(rule, name, None) is not None
+    ]
+    default = "" if info.is_required() else default_text(info)
+    parts = [f"default {default}"] if default else []
+    return f"[{'; '.join([*parts, ', '.join(bounds)] if bounds else parts)}]" if parts or bounds else ""
