@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult, RunInfo, RunResult
+from noisyrun.tracking import recorder
 from noisyrun.tracking.config import MLflowConfig
 from noisyrun.tracking.manager import Observers
 from noisyrun.tracking.mlflow import MlflowTracker, TrackingError, sqlite_from_here, tracking_uri
@@ -47,16 +49,6 @@ def only_run(uri: str):
 
 def steps(mlflow, run, name: str) -> list[int]:
     return [point.step for point in mlflow.get_metric_history(run.info.run_id, name)]
-
-
-def wait_for_end(uri: str, status: str, limit: float = 30.0):
-    deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
-        mlflow, run = only_run(uri)
-        if run.info.status == status:
-            return mlflow, run
-        time.sleep(0.1)
-    raise AssertionError(f"the run is {run.info.status}, not {status}, after {limit} s")
 
 
 @pytest.fixture(scope="module")
@@ -107,13 +99,16 @@ def test_a_run_killed_and_resumed_is_one_mlflow_run_with_each_epoch_once(fresh, 
     assert not (out / "mlflow.log").exists()
 
 
-def test_a_killed_run_is_recorded_as_killed(fresh, tmp_path):
-    tracker = MlflowTracker(MLflowConfig(uri=fresh))
-    tracker.noisyrun_run_start(info(tmp_path / "run"))
-    tracker._recorder.stdin.close()
-    assert tracker._recorder.wait(60) == 0
+def test_a_killed_run_is_recorded_as_killed(fresh, tmp_path, monkeypatch):
+    start = {"what": "start", "uri": fresh, "experiment": "noisyrun", "name": "run", "run": "run-1"}
+    start |= {"parameters": {"epochs": "2"}, "tags": {}, "dataset": {}, "config": {}}
+    half = '{"what": "metrics", "st'  # killed in the middle of a message
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(start) + "\n" + half))
+    monkeypatch.setattr("os.nice", lambda increment: None)
+    recorder.main()
     _, run = only_run(fresh)
     assert run.info.status == "KILLED"
+    assert run.data.params == {"epochs": "2"}
 
 
 def test_a_store_that_cannot_be_opened_warns_once_and_never_ends_the_run(tmp_path):

@@ -6,6 +6,7 @@ the loop. The recorder runs beside the run instead, and a hook costs one line wr
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from noisyrun.api.errors import NoisyrunError, UserError
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult, RunInfo, RunResult
@@ -63,9 +64,13 @@ class MlflowTracker:
         self._uri = recorded_uri(run.out) or tracking_uri(self.config.uri)
         write_text(run.out / RECORD, json.dumps({"uri": self._uri, "run": run.run_id}) + "\n")
         self._log = run.out / "mlflow.log"
-        with self._log.open("w") as log:
+        # The lock is taken here and inherited: recorders of one run then work in the order in which they were started,
+        # even where the run was killed and resumed within the seconds that MLflow takes to start.
+        with self._log.open("w") as log, (run.out / ".mlflow.lock").open("w") as lock:
+            held = take_lock(lock)
             self._recorder = subprocess.Popen(
-                [sys.executable, "-P", "-m", "noisyrun.tracking.recorder"],
+                [sys.executable, "-P", "-m", "noisyrun.tracking.recorder", *map(str, held)],
+                pass_fds=held,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -77,7 +82,6 @@ class MlflowTracker:
         self._send(
             "start",
             uri=self._uri,
-            folder=str(run.out.resolve()),
             experiment=self.config.experiment,
             name=self.config.run_name or run.out.name,
             run=run.run_id,
@@ -129,6 +133,17 @@ class MlflowTracker:
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log and self._log.exists() else []
         return f"stopped recording ({lines[-1]})" if lines else "stopped recording"
+
+
+def take_lock(handle: TextIO) -> tuple[int, ...]:
+    """Take a lock if it is free, and give the file descriptors that hold it or wait for it; none on Windows."""
+    try:
+        import fcntl
+    except ImportError:
+        return ()
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return (handle.fileno(),)
 
 
 def tracking_uri(given: str | None) -> str:

@@ -116,22 +116,31 @@ class Recorder:
         self.client.set_terminated(self.run_id, STATUS.get(message["status"], "FAILED"))
 
 
-def main(source: IO[str] = sys.stdin) -> None:
-    """Record what stands on `source`."""
+def main(lock: str | None = None) -> None:
+    """Record what stands on standard input.
+
+    Parameters
+    ----------
+    lock
+        File descriptor of the run's lock: the recorder of a killed run may still be at work.
+    """
     if hasattr(os, "nice"):
         os.nice(5)  # the training goes first
-    messages = read(source)
+    messages = read(sys.stdin)
+    if lock is not None:
+        import fcntl
+
+        fcntl.flock(int(lock), fcntl.LOCK_EX)
     start = next(messages, None)
     if start is None:
         return
-    with locked(Path(start["folder"]) / ".mlflow.lock"):  # the recorder of a killed run may still be at work
-        recorder = Recorder(start)
-        for message in messages:
-            if message["what"] == "end":
-                recorder.end(message)
-                return
-            recorder.metrics(message["step"], message["metrics"])
-        recorder.end(None)
+    recorder = Recorder(start)
+    for message in messages:
+        if message["what"] == "end":
+            recorder.end(message)
+            return
+        recorder.metrics(message["step"], message["metrics"])
+    recorder.end(None)
 
 
 def read(source: IO[str]) -> Iterator[dict[str, Any]]:
@@ -183,4 +192,4 @@ def key(name: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
