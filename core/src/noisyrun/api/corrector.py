@@ -24,7 +24,8 @@ class LabelCorrector(Method[C]):
     def __call__(self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo) -> Targets:
         """Correct, and hold the answer against the contract. The host calls this.
 
-        A target of a class without prototypes stays as it was when the method needs prototypes.
+        When the method needs prototypes, a sample whose observed class has none keeps its target: nothing speaks for
+        that class, so that every other one would look better. (Multi-label: when none of its classes has any.)
         """
         made = self.correct(block, targets, prototypes, side)
         if not isinstance(made, Targets):
@@ -41,7 +42,12 @@ class LabelCorrector(Method[C]):
             raise MethodError(self.key, "targets.values must be 0 where targets.classes is padding")
         if not block.bank.task.multi:
             self._check_simplex(values, made.alpha)
-        return made
+        if prototypes is None or not self.needs.prototypes:
+            return made
+        observed = block.labels.classes
+        present = prototypes.present.to(device)[observed.clamp(min=0)] & (observed != PAD)
+        absent = (observed != PAD).any(1) & ~present.any(1)
+        return made.where(~absent, targets) if bool(absent.any()) else made
 
     def _check_simplex(self, values: Tensor, alpha: Tensor) -> None:
         off = ((values.sum(1) - 1).abs() > 1e-3) & (alpha > 0)

@@ -134,6 +134,23 @@ class Targets:
             None if self.known is None else self.known[rows],
         )
 
+    def where(self, mask: Tensor, other: Targets) -> Targets:
+        """These targets where the mask, bool [R], says so; those of `other` elsewhere."""
+        width = max(self.classes.shape[1], other.classes.shape[1])
+        column = mask.unsqueeze(1)
+        confidence = self.confidence
+        if confidence is not None:
+            # Nobody is sure of a change that is not made.
+            rest = torch.zeros_like(confidence) if other.confidence is None else other.confidence
+            confidence = torch.where(mask, confidence, rest)
+        return Targets(
+            torch.where(column, widen(self.classes, width, PAD), widen(other.classes, width, PAD)),
+            torch.where(column, widen(self.values, width, 0.0), widen(other.values, width, 0.0)),
+            torch.where(mask, self.alpha, other.alpha),
+            confidence,
+            other.known if self.known is None else self.known,
+        )
+
     def to(self, device: torch.device | str) -> Targets:
         """The same targets on a device."""
         return replace(
@@ -155,3 +172,9 @@ def scatter(classes: Tensor, values: Tensor, num_classes: int) -> Tensor:
     spill = torch.where(classes == PAD, num_classes, classes)
     out = values.new_zeros(classes.shape[0], num_classes + 1)
     return out.scatter_add_(1, spill, values)[:, :num_classes]
+
+
+def widen(tensor: Tensor, width: int, fill: float) -> Tensor:
+    """A padded [R, k] as [R, width], filled up with `fill`."""
+    gap = width - tensor.shape[1]
+    return tensor if gap == 0 else torch.cat([tensor, tensor.new_full((tensor.shape[0], gap), fill)], dim=1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+
 import torch
 from torch import Tensor
 
 from noisyrun.api.errors import UserError
-from noisyrun.api.labels import PAD, Labels, Targets
+from noisyrun.api.labels import PAD, Labels, Targets, widen
 
 #: A class of a multi-label target counts as said to hold from this value on.
 HOLDS = 0.5
@@ -23,34 +24,16 @@ def corrected_labels(labels: Labels, targets: Targets, multi: bool = False) -> L
         return Labels(torch.where(untouched, labels.classes, targets.top.unsqueeze(1)))
     width = max(labels.classes.shape[1], targets.classes.shape[1])
     decided = torch.where(targets.values >= HOLDS, targets.classes, PAD)
-    classes = torch.where(untouched, _wide(labels.classes, width, PAD), _wide(decided, width, PAD))
+    classes = torch.where(untouched, widen(labels.classes, width, PAD), widen(decided, width, PAD))
     return Labels(classes, labels.known)
 
 
 def changed(before: Labels, after: Labels) -> Tensor:
     """bool [N]: samples whose label, or set of labels, is not what it was."""
     width = max(before.classes.shape[1], after.classes.shape[1])
-    one = _wide(before.classes, width, PAD).sort(1).values
-    other = _wide(after.classes, width, PAD).sort(1).values
+    one = widen(before.classes, width, PAD).sort(1).values
+    other = widen(after.classes, width, PAD).sort(1).values
     return (one != other).any(1)
-
-
-def merge(mask: Tensor, made: Targets, before: Targets) -> Targets:
-    """`made` where the mask [R] says so, `before` elsewhere."""
-    width = max(made.classes.shape[1], before.classes.shape[1])
-    column = mask.unsqueeze(1)
-    confidence = made.confidence
-    if confidence is not None:
-        # Where the change is not kept, nobody is sure of one.
-        old = before.confidence if before.confidence is not None else torch.zeros_like(confidence)
-        confidence = torch.where(mask, confidence, old)
-    return Targets(
-        torch.where(column, _wide(made.classes, width, PAD), _wide(before.classes, width, PAD)),
-        torch.where(column, _wide(made.values, width, 0.0), _wide(before.values, width, 0.0)),
-        torch.where(mask, made.alpha, before.alpha),
-        confidence,
-        made.known if made.known is not None else before.known,
-    )
 
 
 def keep_surest(share: float, made: Targets, before: Targets, changes: Tensor, method: str) -> Targets:
@@ -84,7 +67,7 @@ def keep_surest(share: float, made: Targets, before: Targets, changes: Tensor, m
     surest = torch.argsort(made.confidence[rows], descending=True, stable=True)
     undone = torch.zeros(len(made), dtype=torch.bool)
     undone[rows[surest[count:]]] = True
-    return merge(~undone, made, before)
+    return made.where(~undone, before)
 
 
 def join(parts: list[Targets]) -> Targets:
@@ -93,16 +76,11 @@ def join(parts: list[Targets]) -> Targets:
     known = [part.known for part in parts if part.known is not None]
     confidence = [part.confidence for part in parts if part.confidence is not None]
     return Targets(
-        torch.cat([_wide(part.classes, width, PAD) for part in parts]),
-        torch.cat([_wide(part.values, width, 0.0) for part in parts]),
+        torch.cat([widen(part.classes, width, PAD) for part in parts]),
+        torch.cat([widen(part.values, width, 0.0) for part in parts]),
         torch.cat([part.alpha for part in parts]),
         torch.cat(confidence) if len(confidence) == len(parts) else None,
-        torch.cat([_wide(one, max(k.shape[1] for k in known), PAD) for one in known])
+        torch.cat([widen(one, max(k.shape[1] for k in known), PAD) for one in known])
         if len(known) == len(parts)
         else None,
     )
-
-
-def _wide(tensor: Tensor, width: int, fill: float) -> Tensor:
-    gap = width - tensor.shape[1]
-    return tensor if gap == 0 else torch.cat([tensor, tensor.new_full((tensor.shape[0], gap), fill)], dim=1)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -156,8 +156,9 @@ def _build(bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, cl
         if not builder.by_class:
             return builder(bank, side, own)
         parts: list[Prototypes] = []
-        for c in phase.progress(range(bank.num_classes), bank.num_classes, builder.key):
-            parts += builder.build_classes([int(str(c))], bank, side, own)
+        classes = cast("Iterator[int]", phase.progress(range(bank.num_classes), bank.num_classes, builder.key))
+        for c in classes:
+            parts += builder.build_classes([c], bank, side, own)
         return builder.checked(Prototypes.stack(parts), bank)
 
 
@@ -292,9 +293,7 @@ def _judge(
 
 
 def _blocks(bank: FeatureBank, rows: Tensor | None, phase: Phase, what: str) -> Iterator[Block]:
-    # One block of one row tells nothing of how many there will be; the bank alone knows the size of a block.
-    blocks = phase.progress(bank.blocks(rows), None, what)
-    return blocks  # type: ignore[return-value]
+    return cast("Iterator[Block]", phase.progress(bank.blocks(rows), None, what))
 
 
 def _score(methods: Methods, weighed: _Weighed, corrected: _Corrected) -> Tensor:
