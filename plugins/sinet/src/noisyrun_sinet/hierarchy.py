@@ -55,9 +55,25 @@ class Hierarchy:
         self.ancestors = torch.tensor([number[node] for found in distances for node in found], dtype=torch.int64)
         self.edges = torch.tensor([edge for found in distances for edge in found.values()], dtype=torch.int64)
         self.classes = torch.tensor([number[node] for node in classes], dtype=torch.int64)
+        self._above = above
         depths = _depths(above)
         self.low = torch.tensor([depths[node][0] for node in self.nodes])
         self.high = torch.tensor([depths[node][1] for node in self.nodes])
+
+    def around(self) -> Tensor:
+        """int64 [L]: as `edges`, along the shortest way of any kind: also up beyond the ancestor and down again."""
+        over = [_ancestors(node, self._above.__getitem__, self._above) for node in self.nodes]
+        starts, names = self.starts.tolist(), self.nodes
+        found = []
+        for start, stop in zip(starts, starts[1:]):
+            up = {
+                names[node]: edge
+                for node, edge in zip(self.ancestors[start:stop].tolist(), self.edges[start:stop].tolist())
+            }
+            found += [
+                min(up[top] + edge for top, edge in over[node].items()) for node in self.ancestors[start:stop].tolist()
+            ]
+        return torch.tensor(found, dtype=torch.int64)
 
     @classmethod
     def of_tree(cls, classes: Sequence[str], parents: Mapping[str, str]) -> Hierarchy:
@@ -98,16 +114,17 @@ class HierarchyRows(Rows):
         count = len(hierarchy.classes)
         self.shape = (count, count)
         self.depth = int(hierarchy.high.max()) + 1 if depth is None else depth
+        # Wu-Palmer counts the shortest way to the chosen ancestor, which may lead over a higher one.
+        self._edges = hierarchy.around() if similarity == "wup" else hierarchy.edges
         lengths = hierarchy.starts.diff()
         # The same table the other way: the classes below each node, with their edges.
         order = hierarchy.ancestors.argsort(stable=True)
         self._below = torch.repeat_interleave(torch.arange(count), lengths)[order]
-        self._below_edges = hierarchy.edges[order]
+        self._below_edges = self._edges[order]
         self._sizes = torch.bincount(hierarchy.ancestors, minlength=len(hierarchy.nodes))
         self._below_starts = torch.cat([self._sizes.new_zeros(1), self._sizes.cumsum(0)])
-        ones = torch.zeros(count + 1, dtype=torch.int64)
-        ones[1:] = self._sizes[hierarchy.ancestors].cumsum(0)[hierarchy.starts[1:] - 1]
-        self._meetings = ones.diff()
+        ends = self._sizes[hierarchy.ancestors].cumsum(0)[hierarchy.starts[1:] - 1]
+        self._meetings = ends.diff(prepend=ends.new_zeros(1))
 
     def take(self, rows: Tensor) -> Tensor:
         wanted = rows.cpu()
@@ -151,7 +168,7 @@ class HierarchyRows(Rows):
         node = tree.ancestors[entry]
         below, of_entry = _ranges(self._below_starts[node], self._below_starts[node + 1])
         cells = of_row[of_entry] * self.shape[1] + self._below[below]
-        return cells, tree.edges[entry][of_entry] + self._below_edges[below], node[of_entry]
+        return cells, self._edges[entry][of_entry] + self._below_edges[below], node[of_entry]
 
     def _wu_palmer(self, rows: Tensor, cells: Tensor, edges: Tensor, node: Tensor, size: int) -> Tensor:
         """Wu-Palmer by the deepest common ancestor: the deepest along shortest ways, then by name, as in NLTK."""

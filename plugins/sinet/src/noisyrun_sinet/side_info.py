@@ -179,10 +179,8 @@ def class_texts(text: Text, words: Sequence[wordnet.Words] | None, samples: int)
     The first C are the descriptions that become the label embeddings: ``name: gloss``, or the user's own description.
     Then, class by class: its name, its words, its gloss, the glosses right above it, and texts of its samples.
     """
-    glosses = [
-        text.descriptions[c] if _has(text, c) else (words[c].gloss if words is not None else "")
-        for c in range(len(text.names))
-    ]
+    own = text.descriptions or ("",) * len(text.names)
+    glosses = [said if said.strip() else (words[c].gloss if words is not None else "") for c, said in enumerate(own)]
     lost = [name for name, gloss in zip(text.names, glosses) if not gloss.strip()]
     if lost:
         raise UserError(f"classes without a description: {', '.join(map(repr, lost[:5]))}; give one in --data.classes")
@@ -217,8 +215,4 @@ def _sample_texts(text: Text, most: int) -> dict[int, list[str]]:
 
 def _described(text: Text) -> bool:
     """Whether the data itself describes every class."""
-    return all(_has(text, c) for c in range(len(text.names)))
-
-
-def _has(text: Text, c: int) -> bool:
-    return text.descriptions is not None and bool(text.descriptions[c].strip())
+    return text.descriptions is not None and all(said.strip() for said in text.descriptions)
