@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,14 @@ import smp_reference as slow
 import torch
 from torch import nn
 
-from noisyrun.api import PAD, FeatureBank, Prototypes, SideInfo, Targets
-from noisyrun.testing import make_bank
-from noisyrun_smp.config import SmpCorrectorConfig
+from noisyrun.api import PAD, FeatureBank, Prototypes, SideInfo, Targets, Text
+from noisyrun.bank import build
+from noisyrun.data.samples import Samples, no_labels
+from noisyrun.settings import BankSettings
+from noisyrun.testing import make_bank, make_phase
+from noisyrun_smp.config import SmpCorrectorConfig, SmpPrototypesConfig
 from noisyrun_smp.corrector import SmpCorrector, own_margin
+from noisyrun_smp.prototypes import SmpPrototypes
 
 
 def corrector(**settings: Any) -> SmpCorrector:
@@ -79,7 +84,7 @@ def test_only_the_surest_changes_are_made_with_a_margin() -> None:
     assert found.top.tolist() == [1, 0, 0]
     assert found.alpha.tolist() == [0.0, 0.5, 0.5]  # what was not sure enough keeps the target it had
     assert found.confidence is not None
-    assert found.confidence.tolist() == pytest.approx([0.0, 0.2, 0.8])
+    assert found.confidence.tolist() == pytest.approx([-0.2, 0.2, 0.8])  # unmade changes still count as doubt
 
 
 def test_what_an_earlier_corrector_made_stays_where_there_is_no_ground() -> None:
@@ -169,6 +174,31 @@ def test_blocks_of_any_size_give_the_same() -> None:
     method = corrector()
     parts = [method(b, Targets.of(b.labels), prototypes, SideInfo()).top for b in bank.blocks(size=7)]
     assert torch.equal(torch.cat(parts), correct(bank, prototypes).top)
+
+
+def test_a_bank_on_disk_gives_what_one_in_memory_gives(tmp_path: Path) -> None:
+    # In half precision on disk: features that half precision holds exactly.
+    memory, _ = scene()
+    features = memory.take(torch.arange(60)).features.half().float()
+    labels, nobody = memory.labels, no_labels(60)
+    samples = Samples(
+        memory.task,
+        torch.arange(60),
+        labels,
+        verified=torch.full((60,), -1, dtype=torch.int8),
+        verified_held=torch.zeros(60, dtype=torch.bool),
+        trusted=nobody,
+        clean=torch.zeros(60, dtype=torch.bool),
+        text=Text(memory.task.classes),
+    )
+    settings = BankSettings(residence="disk")
+    disk = build(samples, features, torch.zeros(60, 4), settings=settings, device=torch.device("cpu"), folder=tmp_path)
+    held = make_bank(features, labels.single, 4)
+    chooser = SmpPrototypes(SmpPrototypesConfig(p=3, m=10))
+    chosen = [chooser(bank, SideInfo(), make_phase()) for bank in (disk, held)]
+    assert torch.equal(chosen[0].rows, chosen[1].rows)  # type: ignore[arg-type]
+    assert torch.equal(correct(disk, chosen[0]).top, correct(held, chosen[1]).top)
+    disk.close()
 
 
 def test_new_prototypes_replace_the_old() -> None:

@@ -43,7 +43,9 @@ class SmpCorrector(LabelCorrector[SmpCorrectorConfig]):
         corrected = torch.where((margin < 0) | unlabelled, equations.corrected_label(scores), observed)
         ground = torch.where(unlabelled, present.any(), present[observed.clamp(min=0)])
         sure = ground & ((margin >= 0) | (-margin >= self.config.min_margin))
-        return _overlay(targets, Targets.hard(corrected, self.config.alpha, margin.abs()), sure)
+        # A change that is not sure enough is not made, and its negative confidence still ranks the label as doubtful.
+        confidence = torch.where(sure, margin.abs(), margin)
+        return _overlay(targets, Targets.hard(corrected, self.config.alpha, confidence), sure)
 
 
 class _Scorer:
@@ -97,12 +99,10 @@ def _overlay(before: Targets, made: Targets, where: Tensor) -> Targets:
     width = before.classes.shape[1]
     classes = functional.pad(made.classes, (0, width - 1), value=PAD)
     values = functional.pad(made.values, (0, width - 1))
-    given = torch.zeros_like(made.alpha) if before.confidence is None else before.confidence
-    confidence = made.alpha.new_zeros(()) if made.confidence is None else made.confidence
     return replace(
         before,
         classes=torch.where(where.unsqueeze(1), classes, before.classes),
         values=torch.where(where.unsqueeze(1), values, before.values),
         alpha=torch.where(where, made.alpha, before.alpha),
-        confidence=torch.where(where, confidence, given),
+        confidence=made.confidence,
     )
