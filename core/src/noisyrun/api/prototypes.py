@@ -176,6 +176,13 @@ class PrototypeBuilder(Method[C]):
         """
         raise MethodError(self.key, "must define build or build_class")
 
+    def projection(self) -> nn.Module | None:
+        """The module that prototypes restored from a checkpoint take as `project`, after `load_state_dict`.
+
+        Only for builders whose prototypes carry one; without it a resumed run's `phase.previous` is None.
+        """
+        return None
+
     def checked(self, made: Prototypes, bank: FeatureBank) -> Prototypes:
         """Hold prototypes against the contract.
 

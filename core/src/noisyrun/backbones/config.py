@@ -13,7 +13,9 @@ class SmallCNNConfig(PluginConfig):
     """``--backbone.FIELD`` of small-cnn."""
 
     width: int = Field(32, ge=1, description="Channels of the first stage; doubled from stage to stage.")
-    depth: int = Field(3, ge=1, le=6, description="Stages; each after the first halves the image while it is over 4 px.")
+    depth: int = Field(
+        3, ge=1, le=6, description="Stages; each after the first halves the image while it is over 4 px."
+    )
     blocks: int = Field(1, ge=0, description="Residual blocks of two convolutions in each stage after the first.")
     norm: Literal["batch", "group"] = Field("batch", description="Normalisation: by batch, or by groups of channels.")
 

@@ -13,7 +13,9 @@ class FeaturesBackbone(Backbone[FeaturesConfig]):
 
     def build(self, task: Task) -> FeatureExtractor:
         if task.feature_dim is None:
-            raise MethodError(self.key, "needs a data set of features, and this one has images; choose another backbone")
+            raise MethodError(
+                self.key, "needs a data set of features, and this one has images; choose another backbone"
+            )
         return FeatureMLP(task.feature_dim, self.config)
 
 

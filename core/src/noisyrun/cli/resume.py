@@ -24,7 +24,7 @@ def main(words: list[str]) -> int:
     folder = Path(words[0])
     if not folder.is_dir():
         raise UserError(f"resume: no folder {folder}")
-    from noisyrun.run import resume
+    from noisyrun.runner import resume
 
     resume(folder)
     return 0

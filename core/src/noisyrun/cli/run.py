@@ -16,7 +16,7 @@ def main(words: list[str]) -> int:
         complain(registry)
         return show(given, registry)
     config = configure(given)
-    from noisyrun.run import run
+    from noisyrun.runner import run
 
     run(config)
     return 0

@@ -129,9 +129,7 @@ class Network(nn.Module):
                 return logits
         return self.head(features)
 
-    def forward(
-        self, inputs: Tensor, step: Step, given_features: bool = False
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, inputs: Tensor, step: Step, given_features: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a step, and its terms by name (``loop``, ``KEY.NAME``).
 
         Parameters
@@ -173,9 +171,7 @@ def build_network(methods: Methods, task: Task, *, dropout: float = 0.0, label_s
     """The network of a run; weights drawn from torch's global generator, which the caller has seeded."""
     if methods.backbone is None:
         raise UserError("no backbone was chosen; name one with --backbone")
-    return Network(
-        methods.backbone, task, online_methods(methods), dropout=dropout, label_smoothing=label_smoothing
-    )
+    return Network(methods.backbone, task, online_methods(methods), dropout=dropout, label_smoothing=label_smoothing)
 
 
 def _module_name(key: str) -> str:

@@ -32,7 +32,7 @@ def resolve_stages(settings: RunSettings, *, judge_labels: bool) -> tuple[Stage,
 
 
 def baseline_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The same stages for plain training on observed labels: nothing judged, corrected, weighed or selected by score."""
+    """The same stages for plain training on observed labels: nothing judged, corrected, weighed or chosen by score."""
     plain = []
     for stage in stages:
         change: dict[str, object] = {"label_phase": "never", "weighted": False, "keep_predictions": None}
@@ -56,9 +56,7 @@ def _default_stages(settings: RunSettings, judge_labels: bool) -> tuple[Stage, .
         if warmup:
             stages.append(Stage(name="warmup", epochs=warmup))
         if epochs > warmup:
-            stages.append(
-                Stage(name="rounds", epochs=epochs - warmup, label_phase=f"every:{train.label_phase_every}")
-            )
+            stages.append(Stage(name="rounds", epochs=epochs - warmup, label_phase=f"every:{train.label_phase_every}"))
     else:
         stages.append(Stage(name="train", epochs=epochs))
     if train.finetune_epochs:

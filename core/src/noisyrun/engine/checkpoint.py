@@ -1,0 +1,179 @@
+"""Checkpoints: one file, safetensors with JSON in its header, written atomically and read without unpickling."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from noisyrun.api.errors import NoisyrunError, UserError
+from noisyrun.files import atomic
+
+FORMAT = "noisyrun-checkpoint/1"
+NAME = "checkpoint.safetensors"
+
+_TENSOR = "$tensor"
+#: How a pickle, a zip archive of pickles (torch.save) and an old torch file begin.
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(lp", b"(dp", b"}q", b"]q", b"cposix")
+#: The longest header that safetensors reads, in bytes.
+_LONGEST_HEADER = 100_000_000
+
+
+def save(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write a tree of mappings, lists, JSON values and tensors.
+
+    The file is whole or not there: a kill at any moment leaves the checkpoint before this one.
+
+    Raises
+    ------
+    NoisyrunError
+        When the tree holds something that is neither.
+    """
+    tensors: dict[str, Tensor] = {}
+    content = _pack(tree, "", tensors)
+    header = {"format": FORMAT, "content": json.dumps(content)}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint; tensors arrive on the CPU.
+
+    Raises
+    ------
+    UserError
+        In one line, when the file is missing, a pickle, cut short, or of another format.
+    """
+    _inspect(path)
+    tensors: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                found = metadata.get("format", "safetensors without a format")
+                raise UserError(f"{path}: not a checkpoint of this version of noisyrun (is: {found}; reads: {FORMAT})")
+            for name in file.keys():  # noqa: SIM118 - not a mapping
+                tensors[name] = file.get_tensor(name)
+        content = json.loads(metadata["content"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: the checkpoint is damaged ({error}); start the run again") from error
+    tree = _unpack(content, tensors)
+    assert isinstance(tree, dict)
+    return tree
+
+
+def _inspect(path: Path) -> None:
+    """Refuse what is no whole safetensors file by its first bytes and its size, before anything reads it."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(9)
+            if any(head.startswith(magic) for magic in _PICKLES):
+                raise UserError(f"{path}: a pickle, which could run code when read; refused unopened")
+            length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
+            if not 2 <= length <= _LONGEST_HEADER or head[8:9] != b"{":
+                raise UserError(f"{path}: not a noisyrun checkpoint (no safetensors header)")
+            if size < 8 + length:
+                raise UserError(
+                    f"{path}: the checkpoint is cut short ({size} bytes, its header alone has {8 + length})"
+                )
+            header = json.loads(head[8:] + file.read(length - 1))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the checkpoint is damaged ({error}); start the run again") from error
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise UserError(f"{path}: the checkpoint is cut short or overwritten ({size} bytes of {expected})")
+
+
+def check_fits(
+    checkpoint: Mapping[str, Any], path: Path, *, classes: tuple[str, ...], digests: Mapping[str, str], config: Any
+) -> None:
+    """Refuse a checkpoint of another task, data set or configuration.
+
+    Raises
+    ------
+    UserError
+        In one line that names what differs.
+    """
+    saved = checkpoint["classes"]
+    if list(saved) != list(classes):
+        if len(saved) != len(classes):
+            raise UserError(f"{path}: is of {len(saved)} classes, but the data has {len(classes)}")
+        first = next(i for i, (a, b) in enumerate(zip(saved, classes)) if a != b)
+        raise UserError(f"{path}: class {first} is {saved[first]!r} there, but {classes[first]!r} in the data")
+    for name in sorted({*checkpoint["digests"], *digests}):
+        if checkpoint["digests"].get(name) != digests.get(name):
+            raise UserError(f"{path}: the data changed since the run started ({name} has another digest)")
+    differing = sorted(_differences(checkpoint["config"], json.loads(json.dumps(config)), ""))
+    if differing:
+        raise UserError(f"{path}: is of a run with another configuration ({', '.join(differing[:3])} differ)")
+
+
+def load_module(module: torch.nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a network's tensors.
+
+    Raises
+    ------
+    UserError
+        In one line, when names or shapes do not agree.
+    """
+    own = module.state_dict()
+    odd = sorted(set(own) ^ set(state))
+    if odd:
+        raise UserError(f"{path}: is of another network ({len(odd)} tensors do not agree; one: {odd[0]})")
+    for name, tensor in own.items():
+        if tensor.shape != state[name].shape:
+            there, here = list(state[name].shape), list(tensor.shape)
+            raise UserError(f"{path}: {name} has shape {there} there, but {here} in this run's network")
+    module.load_state_dict(state)
+
+
+def _differences(a: Any, b: Any, at: str) -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        found = []
+        for key in {*a, *b}:
+            name = f"{at}.{key}" if at else str(key)
+            if key not in a or key not in b:
+                found.append(name)
+            else:
+                found += _differences(a[key], b[key], name)
+        return found
+    return [] if a == b else [at]
+
+
+def _pack(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON with a placeholder for each tensor, which goes to `tensors` under its place in the tree."""
+    if isinstance(value, Tensor):
+        # A copy of its own: safetensors refuses tensors that share memory, as tied weights do.
+        tensors[at] = value.detach().cpu().contiguous().clone()
+        return {_TENSOR: at}
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or key == _TENSOR:
+                raise NoisyrunError(f"checkpoint: {at or 'the tree'} has the key {key!r}; keys must be plain text")
+        return {key: _pack(item, f"{at}/{key}" if at else key, tensors) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_pack(item, f"{at}/{i}", tensors) for i, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise NoisyrunError(f"checkpoint: {at} is a {type(value).__name__}; state must be tensors and JSON values")
+
+
+def _unpack(content: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(content, dict):
+        if set(content) == {_TENSOR}:
+            return tensors[content[_TENSOR]]
+        return {key: _unpack(item, tensors) for key, item in content.items()}
+    if isinstance(content, list):
+        return [_unpack(item, tensors) for item in content]
+    return content

@@ -1,0 +1,91 @@
+"""Label state, methods and optimisers as trees of tensors and JSON values, for checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from noisyrun.api.labels import Targets
+from noisyrun.api.prototypes import Prototypes
+from noisyrun.engine.label_state import LabelState
+from noisyrun.methods import Methods
+
+
+def state_tree(state: LabelState) -> dict[str, Any]:
+    """A label state as a tree. A projection is its builder's to keep, in the builder's own state."""
+    prototypes = state.prototypes
+    return {
+        "targets": _present(vars(state.targets)),
+        "weights": state.weights,
+        "target_weights": state.target_weights,
+        "score": state.score,
+        "wrong": state.wrong,
+        "metrics": {name: float(value) for name, value in state.metrics.items()},
+        "prototypes": None if prototypes is None else _prototype_tree(prototypes),
+    }
+
+
+def state_from(tree: Mapping[str, Any], methods: Methods, device: torch.device) -> LabelState:
+    """What `state_tree` gave; prototypes arrive on `device`, with the projection of the restored builder."""
+    return LabelState(
+        targets=Targets(**tree["targets"]),
+        weights=tree["weights"],
+        target_weights=tree["target_weights"],
+        score=tree["score"],
+        wrong=tree["wrong"],
+        metrics=tree["metrics"],
+        prototypes=_prototypes_from(tree["prototypes"], methods, device),
+    )
+
+
+def _prototype_tree(prototypes: Prototypes) -> dict[str, Any]:
+    tensors = {name: getattr(prototypes, name) for name in ("vectors", "mask", "weights", "rows")}
+    return {**_present(tensors), "projected": prototypes.project is not None}
+
+
+def _prototypes_from(tree: Mapping[str, Any] | None, methods: Methods, device: torch.device) -> Prototypes | None:
+    if tree is None:
+        return None
+    project = methods.prototypes.projection() if tree["projected"] and methods.prototypes is not None else None
+    if tree["projected"] and project is None:
+        # Vectors of a learned space are of no use without the way into it.
+        return None
+    tensors = {name: value for name, value in tree.items() if name != "projected"}
+    return Prototypes(**tensors, project=project).to(device)
+
+
+def methods_tree(methods: Methods) -> dict[str, Any]:
+    """State of every method that has some, by key."""
+    states = {method.key: method.state_dict() for method in methods}
+    return {key: dict(state) for key, state in states.items() if state}
+
+
+def load_methods(methods: Methods, tree: Mapping[str, Any]) -> None:
+    """Restore every method's state, without training."""
+    for method in methods:
+        if method.key in tree:
+            method.load_state_dict(tree[method.key])
+
+
+def optimizer_tree(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """State of an optimiser; parameters by their number."""
+    state = optimizer.state_dict()
+    return {
+        "state": {str(number): dict(values) for number, values in state["state"].items()},
+        "rate": [group["lr"] for group in optimizer.param_groups],
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tree: Mapping[str, Any]) -> None:
+    """Restore what `optimizer_tree` gave, into an optimiser of the same configuration."""
+    groups = optimizer.state_dict()["param_groups"]
+    state = {int(number): dict(values) for number, values in tree["state"].items()}
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for group, rate in zip(optimizer.param_groups, tree["rate"]):
+        group["lr"] = rate
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,517 @@
+"""The loop: stages, label phases, epochs, steps, evaluation, checkpoints."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noisyrun import bank as banks
+from noisyrun.api.hooks import EpochResult, LabelPhaseResult
+from noisyrun.api.needs import UNIFORM, Batches
+from noisyrun.api.phase import Phase
+from noisyrun.api.side_info import SideInfo
+from noisyrun.api.stage import Optimizer, Schedule, Stage
+from noisyrun.bank.sizes import parse_memory
+from noisyrun.data.loader import TrainLoader
+from noisyrun.data.samples import Data, Samples
+from noisyrun.engine import checkpoint, persist, stages
+from noisyrun.engine.clock import Stopwatch, peak_memory
+from noisyrun.engine.evaluate import View, all_features, evaluate, top_predictions
+from noisyrun.engine.interrupt import Interrupted, StopRequest
+from noisyrun.engine.label_phase import run_label_phase
+from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.network import build_network
+from noisyrun.engine.optim import make_optimizer, rate_factor, set_rate
+from noisyrun.engine.outcome import Outcome
+from noisyrun.engine.precision import Precision, deterministic, seed_build, seed_step
+from noisyrun.engine.progress import Progress
+from noisyrun.engine.tables import LabelTables
+from noisyrun.engine.watch import LossWatch
+from noisyrun.methods import Methods
+from noisyrun.report.console import Console
+from noisyrun.settings import RunSettings
+from noisyrun.tracking.manager import Observers
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the epochs of a stage have in common."""
+
+    stage: Stage
+    loader: TrainLoader
+    view: View
+    epochs: int
+    steps: int
+    optimizer: torch.optim.Optimizer
+    settings: Optimizer
+    schedule: Schedule
+    #: Where the stage starts within its schedule, and what that spans: (epochs, steps).
+    start: tuple[int, int]
+    total: tuple[int, int]
+    parameters: list[nn.Parameter]
+    given_features: bool
+
+    def rate(self, epoch: int, step: int) -> float:
+        """Learning rate at an epoch and a step of the stage."""
+        unit = 0 if self.schedule.by == "epoch" else 1
+        position = self.start[unit] + (epoch, step)[unit]
+        return self.settings.lr * rate_factor(self.schedule, position, self.total[unit])
+
+
+class Trainer:
+    """Trains one network on one data set, in stages.
+
+    Parameters
+    ----------
+    settings, methods, data
+        What to train, with what, on what.
+    device
+        Where to compute.
+    plan
+        Stages in place of those that the settings give.
+    batches
+        How batches are drawn.
+    folder
+        Where checkpoints go; None keeps none.
+    config
+        The resolved configuration, JSON values: a checkpoint of another one is refused.
+    observers, console
+        Who is told how it goes.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        methods: Methods,
+        data: Data,
+        *,
+        device: torch.device,
+        plan: Sequence[Stage] | None = None,
+        batches: Batches = UNIFORM,
+        folder: Path | None = None,
+        config: Mapping[str, Any] | None = None,
+        observers: Observers | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.settings = settings
+        self.methods = methods
+        self.data = data
+        self.device = device
+        self.stages = tuple(plan or stages.resolve_stages(settings, judge_labels=methods.judge_labels))
+        self.batches = batches
+        self.path = None if folder is None else folder / checkpoint.NAME
+        self.folder = folder
+        self.config = dict(config or {})
+        self.console = console or Console(quiet=True)
+        self.observers = observers or Observers({}, self.console.warn)
+
+        self.progress = Progress()
+        self.clock = Stopwatch(self.progress.seconds)
+        self.state = LabelState.initial(data.train.labels)
+        self.precision = Precision(settings.train.amp, device)
+        self.stop = StopRequest()
+        self.kept: dict[str, tuple[Tensor, Tensor]] = {}
+        self._snapshots: dict[str, dict[str, Tensor]] = {}
+        self._selected: Tensor | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._optimizer_stage = -1
+        self._side: SideInfo | None = None
+        self._frozen_features: Tensor | None = None
+
+    def run(self, *, resume: bool = False) -> Outcome:
+        """Train to the end.
+
+        Parameters
+        ----------
+        resume
+            Go on from the folder's checkpoint; from nothing where there is none.
+
+        Raises
+        ------
+        Interrupted
+            On Ctrl-C or SIGTERM, after a checkpoint was written.
+        UserError
+            When a loss is not finite, or a checkpoint does not fit.
+        """
+        gpus = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices=gpus),
+            deterministic(self.settings.train.deterministic, self.device),
+            StopRequest() as self.stop,
+        ):
+            self._build()
+            if resume and self.path is not None and self.path.exists():
+                self._restore(checkpoint.load(self.path))
+            for number in range(self.progress.stage, len(self.stages)):
+                self._run_stage(number)
+        return self._outcome()
+
+    def _run_stage(self, number: int) -> None:
+        stage, at = self.stages[number], self.progress
+        self._enter(stage)
+        self._judge_labels(stage)
+        self._select(stage)
+        work = self._prepare(number)
+        tables = LabelTables(self.data.train, self.state, stage, self.device)
+        for _ in range(at.epoch, work.epochs):
+            self._judge_labels(stage)
+            if tables.state is not self.state:
+                tables = LabelTables(self.data.train, self.state, stage, self.device)
+            self._train_epoch(work, tables)
+            self._finish_epoch(work)
+            if at.epoch == work.epochs:
+                self._leave(stage, work)
+            if at.epochs % self.settings.train.checkpoint_every == 0 or at.stage == len(self.stages):
+                self._save()
+
+    def _train_epoch(self, work: _Work, tables: LabelTables) -> None:
+        at, began = self.progress, time.perf_counter()
+        watch = LossWatch(self.settings.train.log_every, self.device, at.loss)
+        before = at.epoch * work.loader.steps_per_epoch
+        last = min(work.loader.steps_per_epoch, work.steps - before)
+        batches = itertools.islice(work.loader.epoch(at.epochs, at.step), last - at.step)
+        self.network.train()
+        with self.clock("train"):
+            for batch in self.console.progress(batches, last - at.step, f"epoch {at.epochs + 1}/{self._all_epochs()}"):
+                self._stop_if_asked(watch, began)
+                rate = work.rate(at.epoch, before + at.step)
+                set_rate(work.optimizer, rate)
+                seed_step(self.settings.seed, at.steps)
+                step = tables.step(batch.positions, batch.mask, batch.bags, for_parts=self.network.has_parts)
+                with self.precision.autocast():
+                    loss, terms = self.network(batch.inputs, step, work.given_features)
+                self.precision.step(loss, work.optimizer, work.settings.clip, work.parameters)
+                watch.add(at.steps, rate, loss, terms, batch.positions, tables)
+                at.step += 1
+                at.steps += 1
+            watch.check(tables)
+            at.loss = float(watch.total)
+        at.epoch_seconds += time.perf_counter() - began
+
+    def _finish_epoch(self, work: _Work) -> None:
+        """Evaluate, tell, and stand at the beginning of the next epoch."""
+        at = self.progress
+        record: dict[str, Any] = {
+            "stage": work.stage.name,
+            "epoch": at.epochs + 1,
+            "step": at.steps,
+            "lr": work.optimizer.param_groups[0]["lr"],
+            "loss": at.loss / max(1, at.step),
+            "seconds": at.epoch_seconds,
+        }
+        at.epoch, at.epochs = at.epoch + 1, at.epochs + 1
+        at.step, at.loss, at.epoch_seconds, at.labelled = 0, 0.0, 0.0, False
+        if at.epochs % self.settings.eval.every == 0 or at.epoch == work.epochs:
+            record |= self._evaluate(work)
+        at.history.append(record)
+        metrics = {name: float(value) for name, value in record.items() if name not in ("stage", "epoch", "step")}
+        result = EpochResult(work.stage.name, at.epochs, at.steps, metrics)
+        self.console.epoch(result, self._all_epochs())
+        self.observers.epoch_end(result)
+
+    def _evaluate(self, work: _Work) -> dict[str, float]:
+        """Numbers on noisy validation and on the test set; the test set's never choose anything."""
+        at, found = self.progress, {}
+        with self.clock("evaluate"):
+            for name, split in (("val", self.data.val), ("test", self.data.test)):
+                if split is not None and len(split):
+                    numbers = evaluate(self.network, split, work.view)
+                    found |= {f"{name}_{measure}": value for measure, value in numbers.items()}
+        test = found.get("test_accuracy")
+        at.by_val.offer(found.get("val_accuracy"), test, at.epochs)
+        at.by_test.offer(test, test, at.epochs)
+        return found
+
+    def _judge_labels(self, stage: Stage) -> None:
+        """The label phase, where one is due before the epoch that comes."""
+        at = self.progress
+        if at.labelled or not self.methods.judge_labels or not _due(stage, at.epoch):
+            return
+        began, logged = time.perf_counter(), {}
+        phase = self._phase(stage, logged)
+        side = self._side_info()
+        with self.clock("features"):
+            bank = self._bank(stage)
+        try:
+            with self.clock("label_phase"):
+                self.state = run_label_phase(
+                    bank, self.methods, side, phase, self.settings, self.data.train.truth, self.console.warn
+                )
+        finally:
+            bank.close()
+        metrics = {**self.state.metrics, **logged, "seconds": time.perf_counter() - began}
+        at.rounds.append({"stage": stage.name, "round": at.rounds_done, "epoch": at.epochs, **metrics})
+        result = LabelPhaseResult(stage.name, at.rounds_done, at.epochs, metrics)
+        at.rounds_done, at.labelled = at.rounds_done + 1, True
+        self.console.label_phase(result)
+        self.observers.label_phase_end(result)
+
+    def _phase(self, stage: Stage, logged: dict[str, float]) -> Phase:
+        at = self.progress
+        return Phase(
+            seed=self.settings.seed,
+            stage=stage.name,
+            round=at.rounds_done,
+            epoch=at.epochs,
+            epochs=self._all_epochs(),
+            device=self.device,
+            memory=parse_memory(self.settings.bank.memory) // 2,
+            previous=self.state.prototypes,
+            log=lambda name, value: logged.__setitem__(name, float(value)),
+            progress=self.console.progress,
+        )
+
+    def _side_info(self) -> SideInfo:
+        """What the encoders give: once a run, and again, from their restored state, after a resume."""
+        if self._side is None:
+            side, logged = SideInfo(), {}
+            phase = replace(self._phase(self.stages[0], logged), round=0, epoch=0, previous=None)
+            with self.clock("label_phase"):
+                for encoder in self.methods.side_info:
+                    side = encoder(self.data.task, self.data.train.text, side, phase.of(encoder.key))
+            self._side = side
+        return self._side
+
+    def _bank(self, stage: Stage) -> banks.StoredBank:
+        train, view = self.data.train, self._view(stage)
+        given = self._features_if_frozen(stage)
+        common = {"settings": self.settings.bank, "device": self.device, "folder": self.folder}
+        if given is not None:
+            with torch.no_grad():
+                logits = torch.cat([self.network.head(part).float() for part in given.split(16_384)])
+            return banks.build(train, given, logits, predictions=self.kept, **common)
+        return banks.extract(
+            self.network,
+            train,
+            mean=view.mean,
+            std=view.std,
+            resolution=view.resolution,
+            batch_size=view.batch_size,
+            predictions=self.kept,
+            amp=self.precision.dtype,
+            **common,
+        )
+
+    def _features_if_frozen(self, stage: Stage) -> Tensor | None:
+        """Features [N, D] of a backbone that does not change, computed once; None where they must be made anew."""
+        train = self.data.train
+        if not self.network.frozen or not any(True for _ in self.network.extractor.parameters()):
+            return None
+        if train.images is not None and TrainLoader.augments(self.settings.augment, train, stage.resolution):
+            return None
+        if len(train) * self.network.dim * 4 > parse_memory(self.settings.bank.memory) // 2:
+            return None
+        if self._frozen_features is None:
+            with self.clock("features"):
+                self._frozen_features = all_features(self.network, train, self._view(stage))
+        return self._frozen_features
+
+    def _enter(self, stage: Stage) -> None:
+        """Put the stage's starting weights in place, and choose what trains."""
+        at = self.progress
+        if not at.entered:
+            at.entered = True
+            self._frozen_features = None
+            if stage.weights_from != "continue":
+                self.network.load_state_dict(self._snapshots[stage.weights_from])
+        self.network.freeze(stage.trains)
+
+    def _select(self, stage: Stage) -> None:
+        if not self.progress.selected:
+            self._selected = stages.select(stage, self.data.train, self.state)
+            self.progress.selected = True
+
+    def _prepare(self, number: int) -> _Work:
+        stage, at, train = self.stages[number], self.progress, self.data.train
+        view, given = self._view(stage), self._features_if_frozen(stage)
+        samples = train if given is None else replace(train, images=None, features=given)
+        loader = TrainLoader(
+            samples,
+            # A mix of clean and noisy samples needs both.
+            batches=UNIFORM if self.batches.kind == "mix" and stage.samples == "clean" else self.batches,
+            batch_size=stage.batch_size or self.settings.batch_size,
+            augment=self.settings.augment,
+            seed=self.settings.seed,
+            device=self.device,
+            mean=view.mean,
+            std=view.std,
+            positions=self._selected,
+            resolution=stage.resolution,
+            workers=self.settings.data.workers,
+        )
+        at.lengths[stage.name] = epochs, steps = stages.length(stage, loader.steps_per_epoch)
+        start, total = stages.schedule_place(self.stages, number, self._lengths())
+        optimizer = self._optimizer_of(number)
+        return _Work(
+            stage=stage,
+            loader=loader,
+            view=view,
+            epochs=epochs,
+            steps=steps,
+            optimizer=optimizer,
+            settings=stages.optimizer_of(stage, self.settings),
+            schedule=stages.schedule_of(stage, self.settings),
+            start=start,
+            total=total,
+            parameters=[p for group in optimizer.param_groups for p in group["params"]],
+            given_features=given is not None,
+        )
+
+    def _optimizer_of(self, number: int) -> torch.optim.Optimizer:
+        """The optimiser of a stage: that of the stages before it, momentum and all, where they share a schedule."""
+        stage, made_for = self.stages[number], self._optimizer_stage
+        shared = made_for in stages.span(self.stages, number) and self.stages[made_for].trains == stage.trains
+        if self._optimizer is None or not shared:
+            self._optimizer_stage = number
+            self._optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
+        return self._optimizer
+
+    def _leave(self, stage: Stage, work: _Work) -> None:
+        """Keep what later stages ask for."""
+        if stage.keep_predictions is not None:
+            with self.clock("features"):
+                top = self.settings.bank.top
+                self.kept[stage.keep_predictions] = top_predictions(self.network, self.data.train, work.view, top)
+        self._keep_snapshot(f"stage:{stage.name}")
+        self.progress.next_stage()
+
+    def _keep_snapshot(self, name: str) -> None:
+        if any(stage.weights_from == name for stage in self.stages):
+            self._snapshots[name] = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+
+    def _view(self, stage: Stage) -> View:
+        extractor, data = self.network.extractor, self.data
+        return View(
+            device=self.device,
+            precision=self.precision,
+            mean=data.mean if extractor.mean is None else extractor.mean,
+            std=data.std if extractor.std is None else extractor.std,
+            batch_size=self.settings.eval.batch_size,
+            resolution=stage.resolution,
+        )
+
+    def _lengths(self) -> dict[str, tuple[int, int]]:
+        """Epochs and steps of every stage; an estimate for those that have not begun."""
+        found = dict(self.progress.lengths)
+        for stage in self.stages:
+            if stage.name not in found:
+                size = stage.batch_size or self.settings.batch_size
+                found[stage.name] = stages.length(stage, -(-stages.expected_size(stage, self.data.train) // size))
+        return found
+
+    def _all_epochs(self) -> int:
+        return sum(epochs for epochs, _ in self._lengths().values())
+
+    def _build(self) -> None:
+        train, task = self.settings.train, self.data.task
+        if self.data.train.features is not None and task.feature_dim is None:
+            task = replace(task, feature_dim=self.data.train.features.shape[1])
+        seed_build(self.settings.seed)
+        network = build_network(self.methods, task, dropout=train.dropout, label_smoothing=train.label_smoothing)
+        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
+        self.network = network.to(self.device, memory_format=layout)
+        if train.compile:
+            self.network.extractor.compile()
+        self._keep_snapshot("initial")
+
+    def _stop_if_asked(self, watch: LossWatch, began: float) -> None:
+        if not self.stop.requested:
+            return
+        at = self.progress
+        at.loss = float(watch.total)
+        at.epoch_seconds += time.perf_counter() - began
+        self._save()
+        raise Interrupted
+
+    def _save(self) -> None:
+        if self.path is None:
+            return
+        with self.clock("checkpoint"):
+            checkpoint.save(
+                self.path,
+                {
+                    "classes": list(self.data.task.classes),
+                    "digests": dict(self.data.digests),
+                    "config": self.config,
+                    "progress": self.progress.as_dict(),
+                    "network": dict(self.network.state_dict()),
+                    "snapshots": {k: v for k, v in self._snapshots.items() if k != "initial"},
+                    "optimizer": None if self._optimizer is None else persist.optimizer_tree(self._optimizer),
+                    "optimizer_stage": self._optimizer_stage,
+                    "precision": self.precision.state_dict(),
+                    "labels": persist.state_tree(self.state),
+                    "methods": persist.methods_tree(self.methods),
+                    "kept": {name: list(pair) for name, pair in self.kept.items()},
+                    "selected": self._selected,
+                },
+            )
+        self.observers.checkpoint(self.path, self.progress.epochs)
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
+        assert self.path is not None
+        checkpoint.check_fits(
+            saved, self.path, classes=self.data.task.classes, digests=self.data.digests, config=self.config
+        )
+        self.progress = Progress.from_dict(saved["progress"])
+        self.clock = Stopwatch(self.progress.seconds)
+        checkpoint.load_module(self.network, saved["network"], self.path)
+        self._snapshots |= saved["snapshots"]
+        persist.load_methods(self.methods, saved["methods"])
+        self.state = persist.state_from(saved["labels"], self.methods, self.device)
+        self.precision.load_state_dict(saved["precision"])
+        self.kept = {name: (pair[0], pair[1]) for name, pair in saved["kept"].items()}
+        self._selected = saved["selected"]
+        if saved["optimizer"] is not None:
+            self._optimizer_stage = saved["optimizer_stage"]
+            stage = self.stages[self._optimizer_stage]
+            self.network.freeze(stage.trains)
+            self._optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
+            persist.load_optimizer(self._optimizer, saved["optimizer"])
+
+    def _outcome(self) -> Outcome:
+        at = self.progress
+        return Outcome(
+            network=self.network,
+            state=self.state,
+            accuracy=at.accuracy,
+            history=tuple(at.history),
+            rounds=tuple(at.rounds),
+            seconds=dict(at.seconds),
+            peak_memory=peak_memory(self.device),
+        )
+
+
+def _due(stage: Stage, epoch: int) -> bool:
+    """Whether a label phase comes before an epoch of the stage."""
+    if stage.label_phase == "never":
+        return False
+    if stage.label_phase == "once":
+        return epoch == 0
+    return epoch % int(stage.label_phase.removeprefix("every:")) == 0
+
+
+def device_of(name: str) -> torch.device:
+    """The device of ``--device``."""
+    from noisyrun.api.errors import UserError
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device: must be auto, cpu, cuda or cuda:N (got {name!r})") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device: there is no GPU that torch can use here; leave --device out, or give cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device: {name} is not there ({torch.cuda.device_count()} GPUs); give a lower number")
+    return device
+
+
+__all__ = ["Samples", "Trainer", "device_of"]

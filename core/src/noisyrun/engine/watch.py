@@ -1,0 +1,80 @@
+"""Looks at losses without making every step wait for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisyrun.api.errors import UserError
+from noisyrun.engine.tables import LabelTables
+
+
+@dataclass(frozen=True)
+class _Seen:
+    step: int
+    rate: float
+    loss: Tensor
+    terms: Mapping[str, Tensor]
+    positions: Tensor
+
+
+class LossWatch:
+    """Sums up losses on the device, and reads them back once in `every` steps.
+
+    Parameters
+    ----------
+    total
+        Sum to go on from, of an epoch that was interrupted.
+
+    Attributes
+    ----------
+    total
+        float32 scalar on the device: sum of the losses since the epoch began.
+    """
+
+    def __init__(self, every: int, device: torch.device, total: float = 0.0) -> None:
+        self.every = every
+        self.total = torch.tensor(total, device=device)
+        self._seen: list[_Seen] = []
+
+    def add(
+        self, step: int, rate: float, loss: Tensor, terms: Mapping[str, Tensor], positions: Tensor, tables: LabelTables
+    ) -> None:
+        """Note a step's loss; every few steps, check those since the last check."""
+        loss = loss.detach()
+        self.total += loss
+        self._seen.append(_Seen(step, rate, loss, terms, positions))
+        if len(self._seen) >= self.every:
+            self.check(tables)
+
+    def check(self, tables: LabelTables) -> None:
+        """Stop at the first loss that is not finite.
+
+        Raises
+        ------
+        UserError
+            Naming the step and the suspects: learning rate, terms of the loss, weights, samples.
+        """
+        seen, self._seen = self._seen, []
+        if not seen:
+            return
+        finite = torch.isfinite(torch.stack([one.loss for one in seen])).tolist()
+        if all(finite):
+            return
+        raise UserError(_suspects(seen[finite.index(False)], tables))
+
+
+def _suspects(bad: _Seen, tables: LabelTables) -> str:
+    broken = [name for name, term in bad.terms.items() if not bool(torch.isfinite(term.detach()))]
+    weights = tables.weights
+    spread = "1" if weights is None else f"{float(weights.min()):.3g} to {float(weights.max()):.3g}"
+    index = tables.samples.index[bad.positions.cpu()].tolist()
+    shown = ", ".join(str(i) for i in index[:8]) + (f" and {len(index) - 8} more" if len(index) > 8 else "")
+    return (
+        f"the loss is {float(bad.loss):g} at step {bad.step}: learning rate {bad.rate:.3g}, "
+        f"terms that broke: {', '.join(broken) or 'none alone'}, weights {spread}, samples {shown}; "
+        f"try a lower --train.optimizer.lr, or --train.optimizer.clip 1"
+    )

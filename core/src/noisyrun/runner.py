@@ -1,0 +1,346 @@
+"""One run from its configuration to its results: the place that holds all parts together.
+
+configuration → plan → data → folder → training → report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from noisyrun import data as datasets
+from noisyrun import plan as plans
+from noisyrun.api.hooks import RunInfo, RunResult
+from noisyrun.api.plugin import API_VERSION, plugin_key
+from noisyrun.config import RunConfig, resolve
+from noisyrun.data.samples import Data
+from noisyrun.engine.clock import Stopwatch
+from noisyrun.engine.corrections import corrected_labels
+from noisyrun.engine.interrupt import Interrupted
+from noisyrun.engine.label_phase import label_measures
+from noisyrun.engine.outcome import Outcome
+from noisyrun.engine.stages import baseline_stages
+from noisyrun.engine.trainer import Trainer, device_of
+from noisyrun.methods import Methods
+from noisyrun.plan import Plan
+from noisyrun.report import summary as summaries
+from noisyrun.report.console import Console
+from noisyrun.report.labels import label_frame, label_table, write_labels
+from noisyrun.run_folder import CONFIG, LABELS, NOISE, SUMMARY, RunFolder
+from noisyrun.tracking.manager import Observers
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    folder
+        Where everything was written.
+    summary
+        The content of ``summary.json``.
+    network
+        The network after the last epoch.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    network: nn.Module
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """One row a training sample: index, observed, corrected, weight, quality, wrong."""
+        import pyarrow.parquet as pq
+
+        return label_frame(pq.read_table(self.folder / LABELS))
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch."""
+        import pandas as pd
+
+        return pd.DataFrame(self.summary["history"])
+
+
+def run(config: RunConfig | Mapping[str, Any] | Path | str | None = None, *, console: Console | None = None) -> Run:
+    """Train.
+
+    Parameters
+    ----------
+    config
+        A resolved configuration; or settings by name (``{"weighter": "sinet", "epochs": 10}``); or the path of a
+        TOML file. Without one the run is the demonstration on noisy digits.
+    console
+        Who is told how it goes.
+
+    Raises
+    ------
+    UserError
+        For everything the user can mend, in one line, before training wherever possible.
+    Interrupted
+        A KeyboardInterrupt, after a checkpoint was written; it says how to go on.
+
+    Examples
+    --------
+    >>> import noisyrun
+    >>> done = noisyrun.run({"weighter": "sinet", "prototypes": "smp"})  # doctest: +SKIP
+    >>> done.summary["accuracy"]["last"]  # doctest: +SKIP
+    """
+    if not isinstance(config, RunConfig):
+        path = config if isinstance(config, Path | str) else None
+        config = resolve(None if path is not None else config, config=path)
+    return _Session(config, console or Console()).start()
+
+
+def resume(folder: Path | str, *, console: Console | None = None) -> Run:
+    """Go on with a run that was stopped; the result is that of an unbroken run.
+
+    A run that was stopped before its first checkpoint starts again from nothing.
+
+    Raises
+    ------
+    UserError
+        When the folder holds no run, or the data, the configuration or the checkpoint do not fit each other.
+    """
+    opened = RunFolder.open(Path(folder))
+    return _Session(RunConfig.from_dict(opened.config()), console or Console()).resume(opened)
+
+
+class _Session:
+    """One start of a run, whether the first or a later one."""
+
+    def __init__(self, config: RunConfig, console: Console) -> None:
+        self.config = config
+        self.console = console
+        self.clock = Stopwatch()
+
+    def start(self) -> Run:
+        data, plan = self._prepare()
+        folder = RunFolder.create(plan.config.settings.out, _name(plan.methods))
+        with folder.locked():
+            run_id = folder.begin(plan.config.as_dict())
+            return self._go(data, plan, folder, run_id, resumed=False)
+
+    def resume(self, folder: RunFolder) -> Run:
+        with folder.locked():
+            data, plan = self._prepare()
+            run_id = folder.status().get("run_id") or folder.begin(plan.config.as_dict())
+            folder.note("running")
+            return self._go(data, plan, folder, run_id, resumed=True)
+
+    def _prepare(self) -> tuple[Data, Plan]:
+        """Everything that can go wrong before training goes wrong here."""
+        for note in self.config.notes:
+            self.console.say(note)
+        methods = plans.make_methods(self.config)
+        self.device = device_of(self.config.settings.device)
+        with self.clock("data"):
+            data = datasets.load(self.config.settings)
+        plan = plans.check(self.config, methods, data)
+        for note in data.notes:
+            self.console.say(note)
+        return data, plan
+
+    def _go(self, data: Data, plan: Plan, folder: RunFolder, run_id: str, *, resumed: bool) -> Run:
+        warnings = _Warnings(self.console)
+        observers = Observers(plans.make_observers(plan.config), warnings.warn)
+        self.console.say(f"{'going on in' if resumed else 'writing to'} {summaries.from_here(folder.path)}")
+        observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed))
+        try:
+            outcome = self._train(plan, data, folder.path, observers, resumed)
+            baseline = self._train_baseline(plan, data, folder.path, resumed)
+            summary, files = self._report(plan, data, outcome, baseline, folder, run_id, observers, warnings.lines)
+        except KeyboardInterrupt as stop:
+            folder.note("interrupted")
+            observers.run_end(RunResult("interrupted"))
+            shown = summaries.from_here(folder.path)
+            raise Interrupted(f"interrupted; go on with: noisyrun resume {shown}") from stop
+        except Exception as error:
+            folder.note("failed", error=" ".join(str(error).split())[:1000])
+            observers.run_end(RunResult("failed"))
+            raise
+        folder.note("finished")
+        observers.run_end(RunResult("finished", summary, tuple(files)))
+        summary = self._with_trackers(summary, observers, folder)
+        self.console.results(summary)
+        return Run(folder.path, summary, outcome.network)
+
+    def _train(self, plan: Plan, data: Data, folder: Path, observers: Observers, resumed: bool) -> Outcome:
+        trainer = Trainer(
+            plan.config.settings,
+            plan.methods,
+            data,
+            device=self.device,
+            plan=plan.stages,
+            batches=plan.batches,
+            folder=folder,
+            config=_what_matters(plan.config),
+            observers=observers,
+            console=self.console,
+        )
+        return trainer.run(resume=resumed)
+
+    def _train_baseline(self, plan: Plan, data: Data, folder: Path, resumed: bool) -> Outcome | None:
+        """The same run with plain cross entropy: same seed, same epochs, nothing judged or corrected."""
+        if not plan.config.settings.baseline:
+            return None
+        self.console.say("baseline: the same run with plain cross entropy")
+        trainer = Trainer(
+            plan.config.settings,
+            Methods(backbone=plan.methods.backbone),
+            data,
+            device=self.device,
+            plan=baseline_stages(plan.stages),
+            folder=folder / "baseline",
+            config=_what_matters(plan.config),
+            console=self.console,
+        )
+        return trainer.run(resume=resumed)
+
+    def _report(
+        self,
+        plan: Plan,
+        data: Data,
+        outcome: Outcome,
+        baseline: Outcome | None,
+        folder: RunFolder,
+        run_id: str,
+        observers: Observers,
+        warnings: list[str],
+    ) -> tuple[dict[str, Any], list[Path]]:
+        """Write what a run leaves; returns the summary and the files."""
+        train, state = data.train, outcome.state
+        table = label_table(train.index, train.labels, state, data.task.classes, train.truth)
+        write_labels(table, folder.file(LABELS))
+        files = {"summary": SUMMARY, "labels": LABELS, "config": CONFIG}
+        if data.noise is not None:
+            data.noise.save(folder.file(NOISE))
+            files["noise"] = NOISE
+        measures = _label_measures(plan.methods, data, outcome)
+        summary = summaries.build(
+            config=plan.config,
+            data=data,
+            outcome=outcome,
+            detection=measures if plan.methods.judge_labels else None,
+            label_accuracy=measures,
+            baseline=baseline,
+            versions=summaries.library_versions(_plugin_versions(plan.config)),
+            seconds={**self.clock.seconds, **outcome.seconds},
+            run_id=run_id,
+            out=folder.path,
+            files=files,
+            tracking=observers.records(),
+            warnings=warnings,
+        )
+        summaries.write(summary, folder.file(SUMMARY))
+        return summary, [folder.file(name) for name in files.values()]
+
+    def _with_trackers(self, summary: dict[str, Any], observers: Observers, folder: RunFolder) -> dict[str, Any]:
+        """The summary with what trackers know only once they have ended."""
+        records = observers.records()
+        if records != summary["tracking"]:
+            summary = {**summary, "tracking": records}
+            summaries.write(summary, folder.file(SUMMARY))
+        return summary
+
+
+class _Warnings:
+    """Says warnings, and remembers them for the summary."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.lines: list[str] = []
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+        self.console.warn(line)
+
+
+def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str, float | None]:
+    """Label accuracy before and after correction, and detection of wrong labels, where clean labels are known."""
+    train, state = data.train, outcome.state
+    if train.truth is None:
+        return {}
+    corrected = corrected_labels(train.labels, state.targets, data.task.multi)
+    found = label_measures(train.labels, corrected, state.score, state.wrong, train.truth, data.task.num_classes)
+    if not methods.correctors:
+        found["label_accuracy_after"] = None
+    return {**found, "before": found["label_accuracy_before"], "after": found["label_accuracy_after"]}
+
+
+def _name(methods: Methods) -> str:
+    """What a fresh folder is called after: the methods, each name once."""
+    chosen = [method.key.partition(".")[2] for method in methods if method is not methods.backbone]
+    return "-".join(dict.fromkeys(chosen)) or "plain"
+
+
+def _what_matters(config: RunConfig) -> dict[str, Any]:
+    """The configuration without what may change between the start of a run and its resume."""
+    values = json.loads(json.dumps(config.as_dict()))
+    for name in ("out", "device", "lifecycle", "tracking", "strict", "baseline"):
+        values.pop(name, None)
+    values["data"].pop("workers", None)
+    return values
+
+
+def _info(
+    config: RunConfig, data: Data, folder: RunFolder, run_id: str, device: torch.device, resumed: bool
+) -> RunInfo:
+    sizes = {
+        name: len(split)
+        for name, split in (("train", data.train), ("val", data.val), ("test", data.test))
+        if split is not None
+    }
+    tags = {
+        **{f"plugin.{key}": version for key, version in _plugin_versions(config).items()},
+        "noisyrun.api": API_VERSION,
+        "device": str(device),
+        "world_size": "1",
+    }
+    if commit := _commit():
+        tags["commit"] = commit
+    return RunInfo(
+        run_id=run_id,
+        out=folder.path,
+        config=config.as_dict(),
+        parameters=config.flat(),
+        tags=tags,
+        dataset={"name": data.name, "sizes": sizes, "digests": dict(data.digests), **data.lineage},
+        resumed=resumed,
+    )
+
+
+def _plugin_versions(config: RunConfig) -> dict[str, str]:
+    """Distribution and version of every chosen plugin, by key."""
+    return {
+        plugin_key(kind, name): str(config.registry.get(kind, name).source)
+        for kind, chosen in config.sockets.items()
+        for name in chosen
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the folder the run was started in, where it is a git checkout."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            env={**os.environ, "GIT_DIR": ".git"},
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None if found.returncode == 0 else None
