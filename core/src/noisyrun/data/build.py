@@ -43,6 +43,21 @@ def load(settings: RunSettings) -> Data:
         For anything wrong with the data or with what was asked of it, in one line.
     """
     raw = sources.read(settings)
+    data = assemble(raw, settings)
+    if data.test is not None:
+        return data
+    note = f"no test set was found beside {raw.train.where}: accuracy is not measured (--data.test PATH)"
+    return replace(data, notes=(*data.notes, note))
+
+
+def assemble(raw: RawData, settings: RunSettings) -> Data:
+    """The splits of a data set that has been read, or was given from Python.
+
+    Raises
+    ------
+    UserError
+        As for `load`.
+    """
     notes = list(raw.notes)
     classes = find_classes(raw, settings.data.classes or sources.beside(settings, "classes.tsv"), settings.data.tree)
     train = _subset(raw.train, settings)
@@ -62,8 +77,6 @@ def load(settings: RunSettings) -> Data:
     train_part, val = _split(everything, settings)
     train_part = _clean_subset(_verify(train_part, settings, raw), settings, raw)
     mean, std = mean_std(train_part.images, settings.seed)
-    if test is None:
-        notes.append(f"no test set was found beside {raw.train.where}: accuracy is not measured (--data.test PATH)")
     return Data(
         name=raw.name,
         train=train_part,
