@@ -7,6 +7,7 @@ plugins' configuration models are imported.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from noisyrun import fields, flags
 from noisyrun.api.config import PluginConfig
@@ -69,7 +71,7 @@ class RunConfig:
         UserError
             When one of its plugins is no longer installed, or a value no longer valid.
         """
-        registry = discover() if registry is None else registry
+        registry = _discovered(Switches.of()) if registry is None else registry
         resolver = _Resolver(registry)
         for kind in KINDS:
             for name, config in values.get(kind, {}).items():
@@ -77,6 +79,27 @@ class RunConfig:
                 resolver.raw[kind, name] = dict(config)
         resolver.settings = {key: value for key, value in values.items() if key not in KINDS}
         return resolver.build(())
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of a configuration file in which the chosen plugins sit in the sockets."""
+        models: list[tuple[type[BaseModel], Any]] = [(RunSettings, "validation")]
+        models += [(type(made), "validation") for chosen in self.sockets.values() for made in chosen.values()]
+        refs, shared = models_json_schema(models)
+        definitions = shared["$defs"]
+        whole: dict[str, Any] = definitions.pop(refs[RunSettings, "validation"]["$ref"].rpartition("/")[2])
+        for kind, chosen in self.sockets.items():
+            whole["properties"][FLAGS[kind].replace("-", "_")] = {
+                "description": f"The {NOUNS[kind]}: a name, a list of names, or a table of settings for each.",
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "items": {"type": "string"}},
+                    {
+                        "type": "object",
+                        "properties": {name: refs[type(made), "validation"] for name, made in chosen.items()},
+                    },
+                ],
+            }
+        return whole | {"$defs": definitions, "$schema": "https://json-schema.org/draft/2020-12/schema"}
 
     def flat(self) -> dict[str, str]:
         """The same, flattened to dotted names and text, for trackers."""
@@ -119,7 +142,7 @@ def resolve(
     if config is not None:
         layers.insert(0, from_file(Path(config)))
     if registry is None:
-        registry = discover(Switches.of(strict=_says(layers, "strict") in (True, "true", "yes", "on", "1")))
+        registry = _discovered(Switches.of(strict=_says(layers, "strict") in (True, "true", "yes", "on", "1")))
     recipe = _says(layers, "recipe")
     if recipe is not None:
         layers.insert(0, from_recipe(registry.recipe(str(recipe))))
@@ -129,6 +152,13 @@ def resolve(
     for layer in layers:
         resolver.assign(layer)
     return resolver.build(notes)
+
+
+def _discovered(switches: Switches) -> Registry:
+    registry = discover(switches)
+    for line in registry.complaints():
+        print(line, file=sys.stderr)
+    return registry
 
 
 def _says(layers: Iterable[Layer], name: str) -> Any:

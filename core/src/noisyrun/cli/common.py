@@ -46,8 +46,6 @@ def configure(words: list[str] | list[flags.Flag]) -> RunConfig:
     registry = open_registry(given)
     config = resolve(args=given, registry=registry)
     complain(registry)
-    for note in config.notes:
-        print(f"note: {note}", file=sys.stderr)
     return config
 
 

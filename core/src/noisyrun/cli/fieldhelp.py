@@ -24,11 +24,12 @@ def field_rows(
     nested
         Whether fields of groups within the model are shown, too.
     dashes
-        What stands before the flag.
+        What stands before the flag; empty for the keys of a file.
     """
     rows = []
     for path, info in _fields(model, nested):
-        flag = dashes + prefix.replace("_", "-") + ".".join(path).replace("_", "-")
+        flag = dashes + prefix + ".".join(path)
+        flag = flag.replace("_", "-") if dashes else flag
         kind = type_name(info.annotation)
         if is_bool(info.annotation):
             term = flag.replace("--", "--[no-]", 1)
@@ -49,10 +50,10 @@ def _fields(model: type[BaseModel], nested: bool) -> Iterator[tuple[tuple[str, .
 
 def _default(info: FieldInfo) -> str:
     bounds = [
-        f"{sign} {getattr(rule, name):g}"
+        f"{sign} {bound:g}" if isinstance(bound, float) else f"{sign} {bound}"
         for rule in info.metadata
         for name, sign in _SIGNS.items()
-        if getattr(rule, name, None) is not None
+        if (bound := getattr(rule, name, None)) is not None
     ]
     default = "" if info.is_required() else default_text(info)
     parts = [f"default {default}"] if default else []

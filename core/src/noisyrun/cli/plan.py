@@ -1,0 +1,190 @@
+"""``noisyrun plan``: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from noisyrun import flags
+from noisyrun.api.errors import UserError
+from noisyrun.api.plugin import KINDS
+from noisyrun.cli.common import configure, wants_help
+from noisyrun.plugins import FLAGS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from noisyrun.cost import Cost
+    from noisyrun.data.samples import Data
+    from noisyrun.plan import Plan
+
+USAGE = """\
+noisyrun plan [OPTIONS OF A RUN] [--json] [--no-cost]
+
+Show which plugin sits in which socket, whether data and run offer what each needs, the data, the stages,
+and what the run will cost: a few steps are timed on the run's device. Nothing is written.
+Exit code 2 when a need is not met.
+
+  --json     as JSON
+  --no-cost  leave the timing out"""
+
+
+def main(words: list[str]) -> int:
+    """Show a plan."""
+    if wants_help(words):
+        print(USAGE)
+        return 0
+    given = flags.parse(words)
+    as_json, cheap = flags.take_switch(given, "json"), flags.take_switch(given, "no-cost")
+    config = configure(given)
+    from noisyrun import data as sources
+    from noisyrun.cost import estimate
+    from noisyrun.plan import examine, make_methods
+
+    methods = make_methods(config)
+    data = sources.load(config.settings)
+    plan = examine(config, methods, data)
+    cost = None if cheap else estimate(plan, data)
+    if as_json:
+        print(json.dumps(_record(plan, data, cost), indent=2))
+    else:
+        _show(plan, data, cost)
+    if problems := plan.problems():
+        raise UserError("\n".join(problems))
+    return 0
+
+
+def _record(plan: Plan, data: Data, cost: Cost | None) -> dict[str, Any]:
+    return {
+        "config": plan.config.as_dict(),
+        "data": {"name": data.name, "notes": list(data.notes), **dict(_sizes(data))},
+        "stages": [stage.model_dump(mode="json") for stage in plan.stages],
+        "needs": [vars(need) for need in plan.needs],
+        "batches": str(plan.batches),
+        "cost": None if cost is None else vars(cost) | {"total": cost.total},
+    }
+
+
+def _sizes(data: Data) -> list[tuple[str, str]]:
+    """What there is to know of the data, as pairs."""
+    train, task = data.train, data.task
+    parts = [("train", data.train), ("noisy validation", data.val), ("test", data.test)]
+    rows = [("samples", ", ".join(f"{len(part):,} {name}" for name, part in parts if part is not None))]
+    names = ", ".join(task.classes[:8]) + (", …" if task.num_classes > 8 else "")
+    rows.append(("classes", f"{task.num_classes} ({task.labels}-label): {names}"))
+    if task.image_size is not None:
+        rows.append(("images", f"{task.channels} × {task.image_size[0]} × {task.image_size[1]}"))
+    elif train.features is not None:
+        rows.append(("features", f"{train.features.shape[1]} wide"))
+    known = {
+        "verification labels": int((train.verified >= 0).sum()),
+        "trusted clean subset": int(train.clean.sum()),
+    }
+    rows += [(what, f"{count:,}") for what, count in known.items() if count]
+    if train.truth is not None and not task.multi:
+        wrong = float((train.truth.single != train.labels.single).float().mean())
+        rows.append(("wrong labels", f"{wrong:.1%} of the training samples, known for measures only"))
+    return rows
+
+
+def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(f"[bold]Data[/]  {data.name}")
+    console.print(_grid(_sizes(data)))
+    for note in (*data.notes, *plan.config.notes):
+        console.print(f"  {note}", style="dim", markup=False)
+    console.print("\n[bold]Sockets[/]")
+    console.print(_sockets(plan))
+    if waiting := [need for need in plan.needs if need.method.startswith("stage ")]:
+        console.print(_grid([(need.method, _mark(need.met) + need.what) for need in waiting]))
+    console.print(f"\n[bold]Stages[/]  batches: {plan.batches}")
+    console.print(_stages(plan, data))
+    if cost is not None:
+        console.print(f"\n[bold]Cost[/]  estimated on {cost.device}, without what the methods compute on the features")
+        console.print(_grid(_cost(cost)))
+    _rule(console, plan)
+
+
+def _rule(console: Console, plan: Plan) -> None:
+    unmet = len(plan.problems())
+    console.print()
+    console.print(
+        "[green]Everything that is needed is there.[/]" if not unmet else f"[red]{unmet} needs are not met:[/]"
+    )
+
+
+def _grid(rows: list[tuple[str, str]]) -> Table:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(f"  {name}", text)
+    return table
+
+
+def _mark(met: bool) -> str:
+    return "[green]✓[/] " if met else "[red]✗[/] "
+
+
+def _sockets(plan: Plan) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("socket", "plugin", "from", "needs"):
+        table.add_column(name, overflow="fold")
+    for kind in KINDS:
+        names = list(plan.config.sockets[kind])
+        if not names:
+            table.add_row(FLAGS[kind], "[dim]–[/]", "", "")
+        for name in names:
+            needs = [_mark(need.met) + need.what for need in plan.needs if need.method == f"{kind}.{name}"]
+            table.add_row(
+                FLAGS[kind], f"[bold]{name}[/]", _home(plan, kind, name), ", ".join(needs) or "[dim]nothing[/]"
+            )
+    return table
+
+
+def _home(plan: Plan, kind: str, name: str) -> str:
+    return str(plan.config.registry.get(kind, name).source)
+
+
+def _stages(plan: Plan, data: Data) -> Table:
+    from rich.table import Table
+
+    from noisyrun.cost import label_phases
+
+    table = Table(box=None, padding=(0, 2), header_style="dim")
+    for name in ("stage", "length", "samples", "targets", "trains", "label phases", "learning rate"):
+        table.add_column(name, overflow="fold")
+    for stage in plan.stages:
+        length = f"{stage.epochs} epochs" if stage.epochs else f"{stage.steps:,} steps"
+        phases = label_phases(stage, data.train, plan.config.settings.batch_size)
+        when = f"{phases} ({stage.label_phase})" if phases else "–"
+        train = plan.config.settings.train
+        optimizer, schedule = stage.optimizer or train.optimizer, stage.schedule or train.schedule
+        rate = f"{optimizer.lr:g} {optimizer.name}, {schedule.name}"
+        table.add_row(f"[bold]{stage.name}[/]", length, stage.samples, stage.targets, stage.trains, when, rate)
+    return table
+
+
+def _cost(cost: Cost) -> list[tuple[str, str]]:
+    from noisyrun.report.numbers import seconds, size
+
+    rows = [
+        ("time", f"about [bold]{seconds(cost.total)}[/]"),
+        ("training", f"{seconds(cost.training)}: {cost.steps:,} steps of {1000 * cost.step:.1f} ms"),
+        ("evaluation", seconds(cost.evaluation)),
+        ("parameters", f"{cost.parameters:,}"),
+    ]
+    if cost.rounds:
+        rows.insert(2, ("features", f"{seconds(cost.features)} for {cost.rounds} label phases"))
+        rows.append(("feature bank", f"{size(cost.bank)}, in {_PLACES[cost.residence]}"))
+    return rows
+
+
+_PLACES = {"gpu": "the GPU's memory", "memory": "memory", "disk": "a file"}
