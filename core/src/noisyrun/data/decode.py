@@ -91,10 +91,10 @@ def decode(stream: BinaryIO, channels: int, size: tuple[int, int] | None) -> np.
                 image.draft(None, (size[1] * 2, size[0] * 2))
             image.load()
             if "exif" in image.info or image.format == "TIFF":
-                image = ImageOps.exif_transpose(image)  # noqa: PLW2901
-            image = _flat(image, channels)  # noqa: PLW2901
+                image = ImageOps.exif_transpose(image)
+            image = _flat(image, channels)
             if size is not None and image.size != (size[1], size[0]):
-                image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)  # noqa: PLW2901
+                image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)
     except MemoryError:
         raise

@@ -1,0 +1,267 @@
+"""Batches: augmented and shuffled for training, plain and in order for evaluation."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from noisyrun.api import Batches
+from noisyrun.data.augment import Augment, resize
+from noisyrun.data.images import LazyImages
+from noisyrun.data.sampler import Sampler
+from noisyrun.data.samples import Images, Samples
+from noisyrun.settings import AugmentSettings
+
+#: Batches decoded ahead of the one in use.
+_AHEAD = 3
+#: Rows whose draws are made at once: few calls for small images, little memory for 16 million samples.
+_DRAWN = 1 << 14
+#: Share of the GPU's free memory that images may take to live there.
+_GPU_SHARE = 0.5
+#: Side below which images are digits and the like, which a mirror would turn into something else.
+_SMALL = 16
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """One training step's samples.
+
+    Attributes
+    ----------
+    positions
+        int64 [B]: position of each row's sample.
+    inputs
+        float32 [B, channels, H, W], augmented and normalised; or features [B, D].
+    mask
+        bool [B]: False where a row is padding, which must count nowhere.
+    bags
+        int64 [B]: number of each row's bag, or None.
+    """
+
+    positions: Tensor
+    inputs: Tensor
+    mask: Tensor
+    bags: Tensor | None = None
+
+
+class TrainLoader:
+    """Training batches. Order and augmentation are pure functions of (seed, epoch, stable index).
+
+    Neither the batch size nor the number of workers changes what a sample looks like in an epoch.
+
+    Parameters
+    ----------
+    samples
+        The split.
+    batches, batch_size
+        How batches are drawn.
+    augment
+        Augmentation; images below 16 pixels are not mirrored unless asked for.
+    seed
+        The run's.
+    device
+        Where batches arrive. Images held in memory are moved there for good where they fit.
+    mean, std
+        By channel, in [0, 1]; empty for none.
+    positions
+        int64 [n]: samples to draw from; all by default.
+    resolution
+        Shorter side in pixels; that of the data by default.
+    workers
+        Threads that decode images which are not held in memory.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        *,
+        batches: Batches,
+        batch_size: int,
+        augment: AugmentSettings,
+        seed: int,
+        device: torch.device | str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        positions: Tensor | None = None,
+        resolution: int | None = None,
+        workers: int = 0,
+    ) -> None:
+        self.device = torch.device(device)
+        self.inputs = _Inputs(samples, self.device, mean, std, resolution, workers)
+        self.sampler = Sampler(samples, batches, batch_size, seed, positions)
+        self.index = samples.index
+        self.augment = augmentation(samples, augment, seed, resolution)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of an epoch."""
+        return self.sampler.steps_per_epoch
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[LoadedBatch]:
+        """The batches of one epoch, from some step on: the same as those of an unbroken epoch."""
+        size = self.sampler.rows_per_batch
+        rows = self.sampler.epoch(epoch)
+        stop = len(rows.positions)
+        chunk = max(1, _DRAWN // size) * size
+        pixels = self.inputs.stream(rows.positions[start_step * size :], size)
+        for first in range(start_step * size, stop, chunk):
+            last = min(first + chunk, stop)
+            positions = rows.positions[first:last].to(self.device)
+            mask = positions >= 0 if rows.mask is None else rows.mask[first:last].to(self.device)
+            bags = None if rows.bags is None else rows.bags[first:last].to(self.device)
+            draws = None
+            if self.augment is not None:
+                index = self.index[rows.positions[first:last]].to(self.device)
+                repeats = None if rows.repeats is None else rows.repeats[first:last].to(self.device)
+                draws = self.augment.draw(epoch, index, repeats)
+            for start in range(0, last - first, size):
+                end = min(start + size, last - first)
+                inputs = next(pixels)
+                if self.augment is not None and draws is not None:
+                    inputs = self.augment(inputs, draws.rows(start, end))
+                yield LoadedBatch(
+                    positions[start:end],
+                    self.inputs.normalised(inputs),
+                    mask[start:end],
+                    None if bags is None else bags[start:end],
+                )
+
+
+def augmentation(samples: Samples, settings: AugmentSettings, seed: int, resolution: int | None) -> Augment | None:
+    """What is done to the training images of a split; None where nothing is."""
+    if samples.images is None:
+        return None
+    own = min(samples.images.shape[1:])
+    made = Augment(settings, resolution or own, own >= _SMALL, seed)
+    return made if made.active else None
+
+
+def eval_batches(
+    samples: Samples,
+    *,
+    batch_size: int,
+    device: torch.device | str,
+    mean: Sequence[float],
+    std: Sequence[float],
+    positions: Tensor | None = None,
+    resolution: int | None = None,
+    workers: int = 0,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions int64 [B] and normalised inputs of all samples (or of some), in order, without augmentation.
+
+    Parameters
+    ----------
+    samples, batch_size, device, mean, std, positions, resolution, workers
+        As for `TrainLoader`.
+    """
+    inputs = _Inputs(samples, torch.device(device), mean, std, resolution, workers)
+    rows = torch.arange(len(samples)) if positions is None else positions.cpu()
+    for part, batch in zip(rows.split(batch_size), inputs.stream(rows, batch_size)):
+        yield part.to(device), inputs.normalised(batch)
+
+
+class _Inputs:
+    """Images or features of a split, read batch by batch onto a device."""
+
+    def __init__(
+        self,
+        samples: Samples,
+        device: torch.device,
+        mean: Sequence[float],
+        std: Sequence[float],
+        resolution: int | None,
+        workers: int,
+    ) -> None:
+        self.device = device
+        self.resolution = resolution
+        self.workers = workers
+        self.held: Tensor | None = samples.features
+        self.images: Images | None = None
+        if samples.images is not None:
+            self.images = _at(samples.images, resolution)
+            self.held = self.images.resident
+        elif samples.features is None:
+            raise ValueError("samples have neither images nor features")
+        if self.held is not None and _fits(self.held, device):
+            self.held = self.held.to(device)
+        self.scale, self.shift = _affine(mean, std, samples.images is not None, device)
+
+    def stream(self, positions: Tensor, size: int) -> Iterator[Tensor]:
+        """uint8 images (or features) of successive batches, on the device, resized."""
+        parts = positions.split(size) if len(positions) else ()
+        if self.held is not None:
+            for part in parts:
+                yield resize_images(self.held[part.to(self.held.device)].to(self.device), self.resolution)
+            return
+        assert self.images is not None
+        for pixels in _decoded(self.images, parts, self.workers):
+            if self.device.type == "cuda":
+                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+            yield resize_images(pixels, self.resolution)
+
+    def normalised(self, inputs: Tensor) -> Tensor:
+        """float32, by channel; features as they are."""
+        out = inputs.to(torch.float32)
+        if self.scale is None or self.shift is None:
+            return out
+        # Two steps rather than a fused one: rounding is then the same wherever in a batch a value stands.
+        return out.mul_(self.scale).add_(self.shift)
+
+
+def resize_images(inputs: Tensor, side: int | None) -> Tensor:
+    """`resize` for images; features pass."""
+    return resize(inputs, side) if inputs.dim() == 4 else inputs
+
+
+def _at(images: Images, resolution: int | None) -> Images:
+    """Images that are decoded anyway are decoded at the resolution asked for."""
+    return images.at(resolution) if resolution is not None and isinstance(images, LazyImages) else images
+
+
+def _fits(held: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return held.device.type == "cuda" or held.numel() * held.element_size() < _GPU_SHARE * free
+
+
+def _affine(
+    mean: Sequence[float], std: Sequence[float], images: bool, device: torch.device
+) -> tuple[Tensor | None, Tensor | None]:
+    """Factor and offset that take 0 … 255 to normalised values, [1, channels, 1, 1]."""
+    if not images:
+        return None, None
+    middle = torch.tensor(list(mean) or [0.0], dtype=torch.float64).reshape(1, -1, 1, 1)
+    spread = torch.tensor(list(std) or [1.0], dtype=torch.float64).reshape(1, -1, 1, 1)
+    return (1 / (255 * spread)).float().to(device), (-middle / spread).float().to(device)
+
+
+def _decoded(images: Images, parts: Sequence[Tensor], workers: int) -> Iterator[Tensor]:
+    """Batches in order, decoded by threads a few batches ahead. Decoding releases the interpreter's lock."""
+    if workers == 0:
+        yield from map(images.load, parts)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[list[Future[Tensor]]] = deque()
+        upcoming = iter(parts)
+
+        def submit() -> None:
+            part = next(upcoming, None)
+            if part is not None:
+                waiting.append([pool.submit(images.load, piece) for piece in part.split(-(-len(part) // workers))])
+
+        try:
+            for _ in range(_AHEAD):
+                submit()
+            while waiting:
+                pieces = waiting.popleft()
+                pixels = torch.cat([piece.result() for piece in pieces])
+                submit()
+                yield pixels
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
