@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from noisyrun import flags
+from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import API_VERSION
 from noisyrun.cli.common import nothing_left, open_registry, wants_help
 from noisyrun.plugins import Registry, one_line
@@ -93,7 +93,9 @@ def _device() -> Iterator[Finding]:
 
 
 def _plugins(registry: Registry) -> Iterator[Finding]:
-    """Everything that discovery refused, and whether what it took can be imported."""
+    """Everything that discovery refused, whether what it took can be imported, and whether recipes resolve."""
+    from noisyrun.config import resolve
+
     for line in registry.complaints():
         yield Finding("broken", "plugin", line.removeprefix("warning: "))
     for found in registry.plugins.values():
@@ -107,11 +109,13 @@ def _plugins(registry: Registry) -> Iterator[Finding]:
             yield Finding("ok", found.key, str(found.source))
     for name, recipe in registry.recipes.items():
         try:
-            from noisyrun.layers import from_recipe
-
-            from_recipe(recipe)
+            resolve({"recipe": name}, registry=registry)
+        except UserError as error:
+            yield Finding("warning", f"recipe {name}", f"{recipe.source}: {str(error).splitlines()[0]}")
         except Exception as error:
             yield Finding("broken", f"recipe {name}", f"{recipe.source}: {one_line(error)}")
+        else:
+            yield Finding("ok", f"recipe {name}", str(recipe.source))
 
 
 def _mlflow() -> Iterator[Finding]:
@@ -122,13 +126,19 @@ def _mlflow() -> Iterator[Finding]:
         yield Finding("ok", "mlflow", f"{version('mlflow')}, records to {where}")
 
 
+#: Folders beside the user's and the environment's own in which such data is commonly kept.
+_SHARED_DATA = ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")
+
+
 def _wordnet() -> Iterator[Finding]:
-    """WordNet's data, which class relations use; asked of nltk's own search path, without importing core's kin."""
+    """WordNet's data, which class relations use, where NLTK looks for it."""
     if find_spec("nltk") is None:
         yield Finding("warning", "wordnet", "nltk is not installed; class relations from WordNet need it")
         return
-    paths = importlib.import_module("nltk.data").path
-    for folder in map(Path, paths):
+    named = [Path(folder) for folder in os.environ.get("NLTK_DATA", "").split(os.pathsep) if folder]
+    own = [Path.home() / "nltk_data", *(Path(sys.prefix, *where, "nltk_data") for where in ((), ("share",), ("lib",)))]
+    shared = [Path(root, "nltk_data") for root in ("/usr/share", "/usr/local/share", "/usr/lib", "/usr/local/lib")]
+    for folder in (*named, *own, *shared):
         for name in ("wordnet", "wordnet.zip"):
             if (folder / "corpora" / name).exists():
                 yield Finding("ok", "wordnet", str(folder / "corpora" / name))

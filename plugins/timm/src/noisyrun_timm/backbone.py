@@ -163,7 +163,8 @@ class TimmBackbone(Backbone[TimmConfig]):
     def _put_small_stem(self, model: Any, channels: int) -> None:
         """Keep the first stages' maps as large as the image: He et al. 2016, section 4.2, for 32-pixel images."""
         if isinstance(model.conv1, nn.Sequential):
-            model.conv1[0].stride = (1, 1)  # a deep stem of 3×3 convolutions keeps its weights
+            first: Any = model.conv1[0]
+            first.stride = (1, 1)  # a deep stem of 3×3 convolutions keeps its weights
         else:
             stem = nn.Conv2d(channels, model.conv1.out_channels, 3, stride=1, padding=1, bias=False)
             nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
