@@ -29,6 +29,9 @@ class DataSettings(Settings):
     )
     test: str | None = Field(None, description="Path of the test set; found beside the training set by default.")
     val: float = Field(0.1, ge=0, lt=1, description="Share of the training samples held out as noisy validation.")
+    root: Path | None = Field(
+        None, description="Folder that a manifest's paths are relative to; the manifest's own by default."
+    )
     classes: Path | None = Field(None, description="TSV of the classes: label, wnid, words, description.")
     tree: Path | None = Field(None, description="Tree over the classes: a TSV of child, parent.")
     image_size: int | None = Field(None, ge=8, description="Side that images are brought to, in pixels.")
@@ -39,8 +42,11 @@ class DataSettings(Settings):
         "error", description="An image that cannot be read: stop, or skip it."
     )
     noise_file: Path | None = Field(None, description="Noise manifest to use in place of drawing noise.")
-    noise_matrix: Path | None = Field(None, description="CSV of C × C flip probabilities for --noise matrix.")
-    workers: int = Field(0, ge=0, description="Processes that decode images which do not fit in memory.")
+    noise_matrix: Path | None = Field(
+        None,
+        description="CSV of C × C flip probabilities for --noise matrix, or a table of from, to for asymmetric.",
+    )
+    workers: int = Field(0, ge=0, description="Threads that decode images which do not fit in memory.")
 
 
 class BankSettings(Settings):

@@ -36,7 +36,8 @@ def inject(
     notes
         Lines for the user, appended to.
     """
-    demonstration = settings.dataset is None
+    # Data given from Python has no path either, but is no demonstration.
+    demonstration = settings.dataset is None and raw.format == "digits"
     wanted = noise.parse(settings.noise or (DEMONSTRATION if demonstration else None))
     file = settings.data.noise_file
     if file is not None and settings.noise is not None:
@@ -64,22 +65,18 @@ def inject(
         assert wanted is not None
         after = _draw(wanted, samples, before, settings)
         manifest = NoiseManifest.of(str(wanted), settings.seed, samples.task.classes, samples.index, before, after)
-    flipped, share = manifest.header["noise"], manifest.header["flipped"]
-    origin = f"seed {manifest.header['seed']}" + ("" if file is None else f", from {file}")
+    kind, share = manifest.header["noise"], manifest.header["flipped"]
+    origin = f"{kind} noise, seed {manifest.header['seed']}" + ("" if file is None else f", from {file}")
     if demonstration:
-        notes.insert(
-            0,
-            f"Demonstration on scikit-learn's handwritten digits: {share:.0%} of the training labels were made wrong on "
-            f"purpose ({flipped} noise, {origin}); --dataset PATH runs on your own data",
+        line = (
+            f"Demonstration on scikit-learn's handwritten digits: {share:.0%} of the training labels were made wrong "
+            f"on purpose ({origin}); --dataset PATH runs on your own data"
         )
+        notes.insert(0, line)
     elif samples.truth is not None and not torch.equal(samples.truth.classes, samples.labels.classes):
-        notes.append(
-            f"injected {flipped} noise ({origin}) into the clean labels, in place of the observed ones: {share:.1%} flipped"
-        )
+        notes.append(f"injected {origin}, into the clean labels in place of the observed ones: {share:.1%} flipped")
     else:
-        notes.append(
-            f"injected {flipped} noise ({origin}): {share:.1%} of the labels flipped; those given count as clean"
-        )
+        notes.append(f"injected {origin}: {share:.1%} of the labels flipped; those given count as clean")
     return replace(samples, truth=clean, labels=Labels.of(after)), manifest
 
 

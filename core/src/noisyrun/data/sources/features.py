@@ -1,0 +1,198 @@
+"""Features without images: npz, npy with labels beside it, or columns of Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import pyarrow as pa
+
+from noisyrun.api import UserError
+from noisyrun.data.raw import Raw, RawData
+from noisyrun.data.sources.files import test_files, training_file
+from noisyrun.data.sources.parquet import FEATURES, class_names, read_tables
+from noisyrun.data.sources.roles import find_roles, take_roles
+from noisyrun.settings import DataSettings
+
+_LOGITS = ("logits",)
+_LABEL_FILES = ("{}_labels.npy", "{}-labels.npy", "labels.npy")
+
+
+def read(path: Path, settings: DataSettings) -> RawData:
+    """Features, labels and where there are some logits, with a test set in the same file or beside it."""
+    file = path if path.is_file() else training_file(path)
+    if file is None:
+        raise UserError(f"--dataset: {path} holds no features (train.npz, features.npy, train.parquet)")
+    train, classes = _read(file, settings, "", test=False)
+    assert train is not None
+    found = test_files(path, settings.test, [file])
+    if found:
+        test, _ = _read(found[0], settings, "", test=True)
+    else:
+        test, _ = _read(file, settings, "test_", test=True)
+    if test is not None:
+        _same_width(train, test)
+    return RawData(file.stem, "features", train, test, classes)
+
+
+def _read(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tuple[Raw | None, tuple[str, ...] | None]:
+    suffix = file.suffix.lower()
+    if suffix == ".npz":
+        return _npz(file, settings, prefix, test=test), None
+    if suffix == ".npy":
+        return (None if prefix else _npy(file, settings)), None
+    if suffix == ".parquet":
+        return (None, None) if prefix else _parquet(file, settings, test=test)
+    raise UserError(f"{file}: features are read from .npz, .npy and .parquet")
+
+
+def load_array(read: Callable[[], np.ndarray], where: str) -> np.ndarray:
+    """An array, unless it holds Python objects: those are pickles, and are refused.
+
+    Raises
+    ------
+    UserError
+        When the array holds objects, or cannot be read.
+    """
+    try:
+        return read()
+    except ValueError as error:
+        if "pickle" in str(error):
+            raise UserError(f"{where} holds Python objects (a pickle), which noisyrun does not load") from None
+        raise UserError(f"cannot read {where}: {' '.join(str(error).split())}") from None
+    except (OSError, EOFError, BadZipFile) as error:
+        raise UserError(f"cannot read {where}: {' '.join(str(error).split())}") from None
+
+
+def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> Raw | None:
+    archive = load_array(lambda: np.load(file, allow_pickle=False), str(file))
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise UserError(f"{file} is no npz archive")
+    with archive:
+        names = [name[len(prefix) :] for name in archive.files if name.startswith(prefix)]
+        if prefix and not set(names) & set(FEATURES):
+            return None
+        if not prefix:
+            names = [name for name in names if not name.startswith("test_")]
+
+        def array(name: str) -> np.ndarray:
+            return load_array(lambda: archive[prefix + name], f"{prefix + name!r} in {file}")
+
+        where = f"{file} ({prefix}*)" if prefix else str(file)
+        wide = {name: array(name) for name in names if name in FEATURES + _LOGITS}
+        roles = find_roles([name for name in names if name not in wide], settings, where, test=test)
+        columns = {role: _column(array(name), name, where) for role, name in roles.items()}
+    return _raw(where, wide, columns, roles)
+
+
+def _npy(file: Path, settings: DataSettings) -> Raw:
+    """An array of features; labels in the file that --data.label names, or in ``NAME_labels.npy`` or ``labels.npy``."""
+    stem = file.stem
+    options = [file.with_name(option.format(stem)) for option in _LABEL_FILES]
+    if settings.label is not None:
+        options = [file.with_name(settings.label), file.with_name(f"{settings.label}.npy")]
+    labels = next((option for option in options if option.is_file()), None)
+    if labels is None:
+        raise UserError(f"no labels beside {file}: looked for {', '.join(option.name for option in options)}")
+
+    def array(path: Path) -> np.ndarray:
+        return load_array(lambda: np.load(path, allow_pickle=False), str(path))
+
+    columns = {"label": _column(array(labels), labels.name, str(labels))}
+    roles = {"label": labels.name}
+    for role, name in (("truth", settings.clean_label), ("truth", "clean_labels.npy")):
+        path = None if name is None else file.with_name(name)
+        if path is not None and path.is_file():
+            columns[role], roles[role] = _column(array(path), path.name, str(path)), path.name
+    return _raw(str(file), {"features": array(file)}, columns, roles)
+
+
+def _parquet(file: Path, settings: DataSettings, *, test: bool) -> tuple[Raw, tuple[str, ...] | None]:
+    table = read_tables([file])
+    where = str(file)
+    wide = {name: _matrix(table.column(name), name, where) for name in table.column_names if name in FEATURES + _LOGITS}
+    if not set(wide) & set(FEATURES):
+        raise UserError(f"{where} has no column 'features' (it has {', '.join(table.column_names)})")
+    roles = find_roles([name for name in table.column_names if name not in wide], settings, where, test=test)
+    raw = _raw(where, wide, take_roles(table, roles, text_lists=False), roles)
+    return raw, class_names(table.schema, roles["label"])
+
+
+def _matrix(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:
+    """A column of lists of one length as [n, D]."""
+    array = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.list_(pa.float32()))
+    kind = array.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        raise UserError(f"column {name!r} of {where} must hold lists of numbers (it holds {kind})")
+    lengths = set(pa.compute.list_value_length(array).unique().to_pylist())
+    if len(lengths) > 1 or None in lengths:
+        raise UserError(f"column {name!r} of {where} must hold lists of one length (got {sorted(map(str, lengths))})")
+    values = array.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(array), -1)
+
+
+def _column(values: np.ndarray, name: str, where: str) -> pa.Array:
+    """An array of labels: one a row, or a padded row of several (−1 beyond them)."""
+    if values.dtype.kind not in "iubfUS":
+        raise UserError(f"{name!r} in {where} must hold numbers or text (it holds {values.dtype})")
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8")
+    if values.dtype.kind == "b":
+        values = values.astype(np.int64)
+    if values.ndim == 1:
+        return pa.array(values)
+    if values.ndim == 2 and values.shape[1] == 1:
+        return pa.array(values[:, 0])
+    if values.ndim == 2 and values.dtype.kind in "iu":
+        return pa.array([row[row != -1].tolist() for row in values], pa.list_(pa.int64()))
+    raise UserError(f"{name!r} in {where} must have one label a row (its shape is {list(values.shape)})")
+
+
+def _raw(where: str, wide: dict[str, np.ndarray], columns: dict[str, pa.Array], roles: dict[str, str]) -> Raw:
+    name = next((name for name in FEATURES if name in wide), None)
+    if name is None:
+        raise UserError(f"{where} has no array 'features'")
+    features, logits = checked(wide[name], name, where), wide.get("logits")
+    for role, column in columns.items():
+        if len(column) != len(features):
+            raise UserError(f"{where}: {len(features)} features but {len(column)} values of {roles[role]!r}")
+    if logits is not None:
+        logits = checked(logits, "logits", where)
+        if len(logits) != len(features):
+            raise UserError(f"{where}: {len(features)} features but {len(logits)} logits")
+    return Raw(where, np.arange(len(features)), columns, roles, features=features, logits=logits)
+
+
+def checked(values: np.ndarray, name: str, where: str) -> np.ndarray:
+    """A matrix of finite floats, [n, D].
+
+    Raises
+    ------
+    UserError
+        When it is empty, no matrix, no floats, or not finite: how many values, and the first row.
+    """
+    if values.dtype.kind in "iu":
+        values = values.astype(np.float32)
+    if values.dtype.kind != "f":
+        raise UserError(f"{name!r} of {where} must hold floats (it holds {values.dtype})")
+    if values.ndim != 2:
+        raise UserError(f"{name!r} of {where} must have two dimensions, samples and features (it has {values.ndim})")
+    if not values.size:
+        raise UserError(f"{name!r} of {where} is empty (its shape is {list(values.shape)})")
+    finite = np.isfinite(values).all(1)
+    if not finite.all():
+        count = int((~np.isfinite(values)).sum())
+        row = int(np.flatnonzero(~finite)[0])
+        raise UserError(f"{name!r} of {where} has {count} values that are NaN or infinite, the first in row {row}")
+    return values.astype(np.float32) if values.dtype == np.float64 else values
+
+
+def _same_width(train: Raw, test: Raw) -> None:
+    assert train.features is not None
+    assert test.features is not None
+    if train.features.shape[1] != test.features.shape[1]:
+        raise UserError(
+            f"{test.where} has features of width {test.features.shape[1]}, {train.where} of {train.features.shape[1]}"
+        )

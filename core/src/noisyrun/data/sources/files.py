@@ -1,0 +1,81 @@
+"""Where the splits of a data set stand, by the usual names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from noisyrun.api import UserError
+from noisyrun.data.hints import did_you_mean
+
+_SUFFIXES = (".parquet", ".csv", ".tsv", ".npz")
+_TRAIN = ("train", "training")
+_TEST = ("test", "testing", "val", "valid", "validation", "eval")
+#: Names of a file that is a whole training set.
+_WHOLE = ("manifest", "data", "features", "metadata")
+
+
+def split_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
+    """Files of the first split name that has any: one file, or the numbered shards of a Parquet data set."""
+    for name in names:
+        for suffix in _SUFFIXES:
+            if (folder / f"{name}{suffix}").is_file():
+                return [folder / f"{name}{suffix}"]
+        shards = sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"data/{name}-*.parquet"))
+        if shards:
+            return shards
+    return []
+
+
+def training_file(folder: Path) -> Path | None:
+    """The training file of a folder (the first of its shards), or None."""
+    found = split_files(folder, _TRAIN) or split_files(folder, _WHOLE)
+    if found:
+        return found[0]
+    if (folder / "features.npy").is_file():
+        return folder / "features.npy"
+    alone = sorted(path for path in folder.glob("*.parquet") if path.stem not in _TEST)
+    return alone[0] if alone else None
+
+
+def training_files(path: Path, flag: str = "--dataset") -> list[Path]:
+    """The training file that a path names, or the training files in the folder it names."""
+    if path.is_file():
+        return [path]
+    found = split_files(path, _TRAIN) or split_files(path, _WHOLE)
+    if not found and (first := training_file(path)) is not None:
+        found = [first]
+    if not found:
+        raise UserError(f"{flag}: {path} holds no train file (.parquet, .csv, .tsv, .npz)")
+    return found
+
+
+def test_files(path: Path, given: str | None, trained_on: list[Path]) -> list[Path]:
+    """The test files: those the user names, else those beside the training set, else none."""
+    if given is not None:
+        return training_files(existing(Path(given).expanduser(), "--data.test"), "--data.test")
+    folder = path if path.is_dir() else path.parent
+    return [file for file in split_files(folder, _TEST) if file not in trained_on]
+
+
+def test_folder(folder: Path) -> Path | None:
+    """The folder of the test split, or None."""
+    return next((folder / name for name in _TEST if (folder / name).is_dir()), None)
+
+
+def train_folder(folder: Path) -> Path | None:
+    """The folder of the training split, or None."""
+    return next((folder / name for name in _TRAIN if (folder / name).is_dir()), None)
+
+
+def existing(path: Path, flag: str) -> Path:
+    """A path that must be there.
+
+    Raises
+    ------
+    UserError
+        With the nearest name beside it.
+    """
+    if path.exists():
+        return path
+    near = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()]) if path.parent.is_dir() else ""
+    raise UserError(f"{flag}: no file or folder {path}{near}")

@@ -1,0 +1,77 @@
+"""A table of paths and labels: CSV, TSV or Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from noisyrun.api import UserError
+from noisyrun.data.hints import did_you_mean
+from noisyrun.data.raw import Raw, RawData
+from noisyrun.data.refs import FileRefs
+from noisyrun.data.sources.files import test_files, training_files
+from noisyrun.data.sources.parquet import read_tables
+from noisyrun.data.sources.paths import checked_paths
+from noisyrun.data.sources.roles import find_roles, take_roles
+from noisyrun.settings import DataSettings
+
+PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image", "img")
+
+
+def read(path: Path, settings: DataSettings) -> RawData:
+    """A manifest, with its test manifest beside it (``test.csv`` beside ``train.csv``)."""
+    files = training_files(path)
+    train = _split(files, settings, test=False)
+    found = test_files(path, settings.test, files)
+    name = path.stem if path.is_file() and path.stem not in ("train", "manifest") else path.resolve().parent.name
+    return RawData(
+        path.name if path.is_dir() else name,
+        "manifest",
+        train,
+        _split(found, settings, test=True) if found else None,
+    )
+
+
+def _split(files: list[Path], settings: DataSettings, *, test: bool) -> Raw:
+    where = str(files[0])
+    text = files[0].suffix.lower() != ".parquet"
+    table = _read_text(files[0]) if text else read_tables(files)
+    if not len(table):
+        raise UserError(f"{where} is empty")
+    column = next((name for name in PATHS if name in table.column_names), None)
+    if column is None:
+        hint = next((h for name in table.column_names if (h := did_you_mean(name, PATHS[:1]))), "")
+        present = ", ".join(table.column_names)
+        raise UserError(f"{where} has no column 'path' for the images (it has {present}){hint and ': rename it'}")
+    root = (settings.root or files[0].parent).expanduser()
+    if not root.is_dir():
+        raise UserError(f"--data.root: no folder {root}")
+    roles = find_roles([name for name in table.column_names if name != column], settings, where, test=test)
+    paths = checked_paths([None if p is None else str(p) for p in table.column(column).to_pylist()], root, where)
+    return Raw(
+        where,
+        np.arange(len(table)),
+        take_roles(table, roles, text_lists=text),
+        roles,
+        images=FileRefs(root, paths),
+    )
+
+
+def _read_text(file: Path) -> pa.Table:
+    """A CSV or TSV with a header; cells may hold quoted line breaks."""
+    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+    try:
+        table = csv.read_csv(
+            file,
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=False),
+        )
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
+    repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if repeated:
+        raise UserError(f"{file} has two columns {repeated[0]!r}")
+    return table.rename_columns([name.strip() for name in table.column_names])
