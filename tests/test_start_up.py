@@ -8,18 +8,6 @@ import sys
 import pytest
 
 HEAVY = ("torch", "torchvision", "mlflow", "timm", "transformers", "nltk", "sklearn", "scipy", "pandas", "pyarrow")
-    "torch",
-    "torchvision",
-    "mlflow",
-    "timm",
-    "transformers",
-    "nltk",
-    "sklearn",
-    "scipy",
-    "pandas",
-    "pyarrow",
-    "PIL",
-)
 
 PROGRAM = """
 import sys
