@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,9 @@ from noisyrun.data.samples import Samples
 from noisyrun.settings import BankSettings
 
 Predictions = Mapping[str, tuple[Tensor, Tensor]]
+
+#: Features [B, D] → logits [B, C].
+Head = Callable[[Tensor], Tensor]
 
 #: Rows that features made elsewhere are read by.
 _ROWS = 16_384
@@ -42,7 +45,7 @@ class Network(Protocol):
 def build(
     samples: Samples,
     features: Tensor,
-    logits: Tensor,
+    logits: Tensor | Head,
     *,
     settings: BankSettings,
     device: torch.device,
@@ -59,7 +62,7 @@ def build(
     features
         Float [N, D]. Already in memory, so they stay there, as they are, unless the settings say otherwise.
     logits
-        Float [N, C].
+        Float [N, C]; or what gives them for a block of features, so that they are never formed whole.
     device
         Where blocks arrive.
     folder
@@ -86,7 +89,7 @@ def build(
             for start in range(0, len(features), _ROWS):
                 writer.write(start, features[start : start + _ROWS].float())
         store = writer.finish()
-    said = say_all(logits, samples.labels, samples.task, settings.top)
+    said = _said(logits, store, samples, settings.top, device)
     return _bank(samples, store, said, settings, device, memory, predictions)
 
 
@@ -147,6 +150,18 @@ def extract(
     return _bank(samples, writer.finish(), said, settings, device, memory, predictions)
 
 
+def _said(logits: Tensor | Head, store: Store, samples: Samples, top: int, device: torch.device) -> Said:
+    if isinstance(logits, Tensor):
+        return say_all(logits, samples.labels, samples.task, top)
+    said = Said.empty(len(samples), samples.labels.classes.shape[1], min(top, samples.task.num_classes))
+    for start in range(0, len(samples), _ROWS):
+        rows = torch.arange(start, min(start + _ROWS, len(samples)))
+        with torch.no_grad():
+            block = logits(store.read(rows, device))
+        said.write(start, say(block, samples.labels.take(rows), samples.task, top))
+    return said
+
+
 def _bank(
     samples: Samples,
     store: Store,
@@ -175,11 +190,13 @@ def _bank(
     return StoredBank(store, samples.task, facts, device, space=space, memory=memory // 2)
 
 
-def _check_shapes(samples: Samples, features: Tensor, logits: Tensor) -> None:
+def _check_shapes(samples: Samples, features: Tensor, logits: Tensor | Head) -> None:
     if features.dim() != 2:
         raise UserError(f"features: must have shape [samples, width] (got {list(features.shape)})")
     if len(features) != len(samples):
         raise UserError(f"features: {len(features)} rows, but there are {len(samples)} labels")
+    if not isinstance(logits, Tensor):
+        return
     want = (len(samples), samples.task.num_classes)
     if tuple(logits.shape) != want:
         raise UserError(f"logits: must have shape {list(want)}, samples and classes (got {list(logits.shape)})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from noisyrun.api.phase import Phase
 from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.weighter import Judgement, SampleWeighter
+from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest
 from noisyrun.engine.harm import harm_warning
 from noisyrun.engine.label_state import LabelState
@@ -70,7 +70,7 @@ def run_label_phase(
     UserError
         When nothing is left to train on, or the surest changes cannot be told.
     """
-    clock = _Clock()
+    clock, start = Stopwatch(), time.perf_counter()
     prototypes = _build(bank, methods, side, phase, clock)
     _warn_of_absent(bank, prototypes, warn)
     corrected = _correct(bank, methods.correctors, prototypes, side, phase, settings.corrections.share, clock)
@@ -91,28 +91,11 @@ def run_label_phase(
             warn(harm)
     if settings.weights.scale == "mean1":
         state = _scaled(bank, methods, state)
-    numbers |= clock.numbers()
+    numbers |= {f"seconds.{method}": spent for method, spent in clock.seconds.items()}
+    numbers["seconds"] = time.perf_counter() - start
     for name, value in numbers.items():
         phase.log(name, value)
     return replace(state, metrics=numbers)
-
-
-class _Clock:
-    """Seconds by method."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._spent: dict[str, float] = {}
-
-    @contextmanager
-    def of(self, method: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._spent[method] = self._spent.get(method, 0.0) + time.perf_counter() - start
-
-    def numbers(self) -> dict[str, float]:
-        each = {f"seconds.{method}": spent for method, spent in self._spent.items()}
-        return each | {"seconds": time.perf_counter() - self._start}
 
 
 @dataclass
@@ -147,12 +130,12 @@ class _Pairs:
         self.weights = torch.ones(len(self.rows))
 
 
-def _build(bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, clock: _Clock) -> Prototypes | None:
+def _build(bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, clock: Stopwatch) -> Prototypes | None:
     builder = methods.prototypes
     if builder is None:
         return None
     own = phase.of(builder.key)
-    with clock.of(builder.key):
+    with clock(builder.key):
         if not builder.by_class:
             return builder(bank, side, own)
         parts: list[Prototypes] = []
@@ -184,11 +167,11 @@ def _correct(
     side: SideInfo,
     phase: Phase,
     share: float,
-    clock: _Clock,
+    clock: Stopwatch,
 ) -> _Corrected:
     now = _Corrected(Targets.of(bank.labels), bank.labels)
     for corrector in correctors:
-        with clock.of(corrector.key):
+        with clock(corrector.key):
             corrector.fit(bank, prototypes, side, phase.of(corrector.key))
             # How sure an earlier corrector was says nothing of this one's changes.
             before = replace(now.targets, confidence=None)
@@ -217,13 +200,13 @@ def _weigh(
     prototypes: Prototypes | None,
     side: SideInfo,
     phase: Phase,
-    clock: _Clock,
+    clock: Stopwatch,
 ) -> _Weighed:
     seen, made = _observed_pairs(bank.labels), _corrected_pairs(bank.labels, targets)
     scores: list[Tensor] = []
     wrong: Tensor | None = None
     for weighter in weighters:
-        with clock.of(weighter.key):
+        with clock(weighter.key):
             weighter.fit(bank, prototypes, side, phase.of(weighter.key))
             judged = _judge(bank, weighter, seen, prototypes, side, phase)
             seen.weights *= judged.weights
