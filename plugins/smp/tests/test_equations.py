@@ -92,7 +92,10 @@ def test_density_and_eta_agree_with_the_slow_form(seed: int) -> None:
     cut = equations.similarity_threshold(matrix, 0.4)
     rho = equations.density(matrix, cut)
     assert rho.tolist() == slow.density(matrix.numpy(), float(cut))
-    assert equations.eta(matrix, rho).tolist() == slow.eta(matrix.numpy(), [int(r) for r in rho])
+    expected = slow.eta(matrix.numpy(), [int(r) for r in rho])
+    assert equations.eta(matrix, rho).tolist() == expected
+    some = torch.tensor([7, 0, 22])
+    assert equations.eta(matrix, rho, some).tolist() == [expected[i] for i in some]
 
 
 def test_selection_by_hand() -> None:

@@ -60,6 +60,16 @@ def test_all_samples_of_a_class_are_candidates_where_there_are_no_more_than_m() 
     assert build(make_bank(features, labels, 3), p=3).rows[1].tolist() == expected.tolist()  # type: ignore[index]
 
 
+@pytest.mark.parametrize("limit", [0.2, 0.7, 0.95])
+def test_the_few_densest_or_all_must_be_looked_at_and_both_follow_the_rule(limit: float) -> None:
+    features, labels = clusters(n=360)
+    rows = torch.nonzero(labels == 2)[:, 0]
+    expected = rows[slow.prototypes_of(features[rows].double().numpy(), 3, limit)]
+    made = build(make_bank(features, labels, 3), p=3, eta=limit)
+    assert made.rows is not None
+    assert made.rows[2].tolist() == expected.tolist()
+
+
 def test_a_class_with_fewer_than_p_samples_takes_all_and_masks_the_rest() -> None:
     features = torch.eye(4)
     made = build(make_bank(features, [0, 0, 0, 1], 3), p=8)

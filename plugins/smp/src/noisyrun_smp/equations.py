@@ -63,7 +63,7 @@ def density(similarities: Tensor, threshold: Tensor) -> Tensor:
     return (similarities - threshold).sign_().sum(1)
 
 
-def eta(similarities: Tensor, rho: Tensor) -> Tensor:
+def eta(similarities: Tensor, rho: Tensor, of: Tensor | None = None) -> Tensor:
     """η: similarity to the most alike sample of strictly higher density; for the densest, to the least alike of all.
 
     Samples that tie for the highest density all count as densest.
@@ -74,17 +74,19 @@ def eta(similarities: Tensor, rho: Tensor) -> Tensor:
         [m, m].
     rho
         [m].
+    of
+        int64 [k]: the samples asked for; all by default.
 
     Returns
     -------
     Tensor
-        [m], from −1 to 1.
+        [k], from −1 to 1.
 
     source: equation 7
     """
-    denser = rho.unsqueeze(0) > rho.unsqueeze(1)
-    nearest = similarities.masked_fill(~denser, -torch.inf).amax(1)
-    return torch.where(rho < rho.max(), nearest, similarities.amin(1))
+    own, rows = (rho, similarities) if of is None else (rho[of], similarities[of])
+    nearest = torch.where(rho.unsqueeze(0) > own.unsqueeze(1), rows, -torch.inf).amax(1)
+    return torch.where(own < rho.max(), nearest, rows.amin(1))
 
 
 def select_prototypes(rho: Tensor, eta: Tensor, p: int, limit: float) -> Tensor:

@@ -69,8 +69,14 @@ class SmpPrototypes(PrototypeBuilder[SmpPrototypesConfig]):
         similarities = equations.similarity(exact)
         threshold = equations.similarity_threshold(similarities, config.density_share, config.density_side)
         rho = equations.density(similarities, threshold)
+        densest = rho.argsort(descending=True, stable=True)
         if config.selection == "density":
-            return rho.argsort(descending=True, stable=True)[:count]
+            return densest[:count]
+        # Only η of the densest is asked for, as long as enough of them qualify.
+        densest = densest[: 8 * count]
+        fit = densest[equations.eta(similarities, rho, densest) < config.eta][:count]
+        if len(fit) == count:
+            return fit
         return equations.select_prototypes(rho, equations.eta(similarities, rho), count, config.eta)
 
     def _check_memory(self, m: int, phase: Phase) -> None:
