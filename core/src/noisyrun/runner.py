@@ -154,14 +154,13 @@ class _Session:
         return data, plan
 
     def _go(self, data: Data, plan: Plan, folder: RunFolder, run_id: str, *, resumed: bool) -> Run:
-        warnings = _Warnings(self.console)
-        observers = Observers(plans.make_observers(plan.config), warnings.warn)
+        observers = Observers(plans.make_observers(plan.config), self.console.warn)
         self.console.say(f"{'going on in' if resumed else 'writing to'} {summaries.from_here(folder.path)}")
         observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed))
         try:
             outcome = self._train(plan, data, folder.path, observers, resumed)
             baseline = self._train_baseline(plan, data, folder.path, resumed)
-            summary, files = self._report(plan, data, outcome, baseline, folder, run_id, observers, warnings.lines)
+            summary, files = self._report(plan, data, outcome, baseline, folder, run_id, observers)
         except KeyboardInterrupt as stop:
             folder.note("interrupted")
             observers.run_end(RunResult("interrupted"))
@@ -218,11 +217,10 @@ class _Session:
         folder: RunFolder,
         run_id: str,
         observers: Observers,
-        warnings: list[str],
     ) -> tuple[dict[str, Any], list[Path]]:
         """Write what a run leaves; returns the summary and the files."""
         train, state = data.train, outcome.state
-        table = label_table(train.index, train.labels, state, data.task.classes, train.truth)
+        table = label_table(train.index, train.labels, state, data.task, train.truth)
         write_labels(table, folder.file(LABELS))
         files = {"summary": SUMMARY, "labels": LABELS, "config": CONFIG}
         if data.noise is not None:
@@ -242,7 +240,7 @@ class _Session:
             out=folder.path,
             files=files,
             tracking=observers.records(),
-            warnings=warnings,
+            warnings=self.console.warnings,
         )
         summaries.write(summary, folder.file(SUMMARY))
         return summary, [folder.file(name) for name in files.values()]
@@ -254,18 +252,6 @@ class _Session:
             summary = {**summary, "tracking": records}
             summaries.write(summary, folder.file(SUMMARY))
         return summary
-
-
-class _Warnings:
-    """Says warnings, and remembers them for the summary."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.lines: list[str] = []
-
-    def warn(self, line: str) -> None:
-        self.lines.append(line)
-        self.console.warn(line)
 
 
 def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str, float | None]:

@@ -33,6 +33,11 @@ class Console:
         Only warnings and the final table.
     out, err
         Streams in place of stdout and stderr.
+
+    Attributes
+    ----------
+    warnings
+        What was warned of, each once.
     """
 
     def __init__(self, *, quiet: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
@@ -41,7 +46,7 @@ class Console:
         self._err = terminal(err or sys.stderr)
         self._bars: Progress | None = None
         self._open = 0
-        self._warned: set[str] = set()
+        self.warnings: list[str] = []
 
     @property
     def interactive(self) -> bool:
@@ -55,8 +60,8 @@ class Console:
 
     def warn(self, line: str) -> None:
         """One warning, to stderr; the same warning is said once."""
-        if line not in self._warned:
-            self._warned.add(line)
+        if line not in self.warnings:
+            self.warnings.append(line)
             self._print(self._err, f"[bold yellow]warning:[/] {escape(line)}")
 
     def progress(self, items: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
