@@ -1,40 +1,64 @@
-"""``noisyrun detect``: find wrong labels on given features."""
+"""``noisyrun detect``: wrong labels on given features, training no backbone."""
 
 from __future__ import annotations
 
-from noisyrun import flags
-from noisyrun.cli.common import configure, entries, wants_help
+from dataclasses import replace
 
-_OPTIONS = [
-    ("--features FILE", "features [N, D], labels, optional logits and clean labels: .npz, .npy or .parquet"),
-    ("--weighter NAME", "what judges the labels; several stack: --weighter a,b"),
-    ("--corrector NAME", "what corrects them"),
-    ("--prototypes NAME", "what builds the prototypes of the classes"),
-    ("--side-info NAME", "what encodes names, descriptions and hierarchy of the classes"),
-    ("--out DIR", "folder for labels.parquet and summary.json; a fresh one under runs/ by default"),
-    ("--SOCKET.FIELD VALUE", "a setting of a plugin; noisyrun --weighter NAME --help lists them"),
-    ("--bank.space SPACE", "raw, centred or whitened features"),
-    ("--corrections.share S", "keep only this share of the changes, the surest"),
-    ("--verify SHARE", "simulate verification labels from the clean ones"),
-]
+from noisyrun import flags
+from noisyrun.api.errors import UserError
+from noisyrun.cli.common import configure, wants_help
+
+USAGE = """\
+noisyrun detect --features FILE [--prototypes NAME] [--weighter NAME] [--corrector NAME] [OPTIONS]
+
+Find wrong labels on features made elsewhere, and correct them. No backbone is trained.
+
+  --features FILE      .npz with features, noisy_label and, where there are some, logits and clean_label;
+                       or .parquet with such columns. Without logits a linear head is fitted on the labels
+  --prototypes, --weighter, --corrector, --side-info NAME
+                       what judges the labels; their fields: noisyrun --weighter NAME --help
+  --out DIR            where labels.parquet and summary.json go; a fresh folder under runs/ by default
+  --verify, --clean    simulate verification labels, or a trusted clean subset, for a share of the samples
+  --seed, --device, --noise, --config
+                       as in a run
+  --data.FIELD, --bank.FIELD, --weights.FIELD, --corrections.FIELD
+                       as in a run: noisyrun --help GROUP
+
+  noisyrun detect --features features.npz --prototypes smp --weighter sinet --corrector smp --out found"""
+
+#: What makes sense without training: settings and groups, and the flags that every verb has.
+OPTIONS = (
+    ("side-info", "prototypes", "weighter", "corrector", "features", "dataset", "out", "seed", "device", "noise")
+    + ("verify", "clean", "data", "bank", "weights", "corrections", "config", "strict", "recipe")
+    + ("disable-plugins", "only-plugins")
+)
 
 
 def main(words: list[str]) -> int:
     """Find wrong labels."""
     if wants_help(words):
-        print("noisyrun detect --features FILE --weighter NAME [--corrector NAME] [--prototypes NAME] [--out DIR]\n")
-        print("Finds wrong labels on given features, training no backbone.\n")
-        print(entries(_OPTIONS))
+        print(USAGE)
         return 0
-    given = [_as_setting(flag) for flag in flags.parse(words)]
-    if not any(flag.path == ("tracking",) for flag in given):
-        given.append(flags.Flag(("tracking",), "none"))
-    config = configure(given)
+    given = [_renamed(flag) for flag in flags.parse(words)]
+    if not any(flag.name == "dataset" for flag in given) and not any(flag.name == "config" for flag in given):
+        raise UserError("detect: name the features: --features FILE (.npz or .parquet)")
+    config = configure([*given, flags.Flag(("tracking",), "none")])
     from noisyrun.detect import detect_file
 
-    detect_file(config)
+    try:
+        detect_file(config)
+    except UserError as error:
+        raise UserError(str(error).replace("--dataset:", "--features:")) from None
     return 0
 
 
-def _as_setting(flag: flags.Flag) -> flags.Flag:
-    return flags.Flag(("dataset",), flag.value) if flag.path == ("features",) else flag
+def _renamed(flag: flags.Flag) -> flags.Flag:
+    """Features are the data set of a detection; options of training are refused."""
+    from noisyrun.suggest import did_you_mean
+
+    head = flag.path[0].replace("_", "-")
+    if head == "features":
+        return replace(flag, path=("dataset", *flag.path[1:]))
+    if head not in OPTIONS:
+        raise UserError(f"{flag.label}: no option of detect, which trains nothing{did_you_mean(head, OPTIONS, '--')}")
+    return flag

@@ -90,12 +90,12 @@ def _sizes(data: Data) -> list[tuple[str, str]]:
 
 def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console(highlight=False)
-    console.print(f"[bold]Data[/]  {data.name}")
+    console.print(f"[bold]Data[/]  {escape(data.name)}")
     console.print(_grid(_sizes(data)))
-    for note in (*data.notes, *plan.config.notes):
-        console.print(f"  {note}", style="dim", markup=False)
+    console.print(_grid([("note", escape(note)) for note in (*data.notes, *plan.config.notes)]))
     console.print("\n[bold]Sockets[/]")
     console.print(_sockets(plan))
     if waiting := [need for need in plan.needs if need.method.startswith("stage ")]:
@@ -159,16 +159,17 @@ def _stages(plan: Plan, data: Data) -> Table:
     from noisyrun.cost import label_phases
 
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for name in ("stage", "length", "samples", "targets", "trains", "label phases", "learning rate"):
-        table.add_column(name, overflow="fold")
+    for name in ("stage", "length", "samples", "trains", "label phases", "learning rate"):
+        table.add_column(name)
+    train = plan.config.settings.train
     for stage in plan.stages:
         length = f"{stage.epochs} epochs" if stage.epochs else f"{stage.steps:,} steps"
+        samples = stage.samples if stage.targets == "corrected" else f"{stage.samples}, {stage.targets} labels"
         phases = label_phases(stage, data.train, plan.config.settings.batch_size)
-        when = f"{phases} ({stage.label_phase})" if phases else "–"
-        train = plan.config.settings.train
+        when = f"{phases}, {stage.label_phase}" if phases else "–"
         optimizer, schedule = stage.optimizer or train.optimizer, stage.schedule or train.schedule
-        rate = f"{optimizer.lr:g} {optimizer.name}, {schedule.name}"
-        table.add_row(f"[bold]{stage.name}[/]", length, stage.samples, stage.targets, stage.trains, when, rate)
+        rate = f"{optimizer.lr:g} {schedule.name} ({optimizer.name})"
+        table.add_row(f"[bold]{stage.name}[/]", length, samples, stage.trains, when, rate)
     return table
 
 
