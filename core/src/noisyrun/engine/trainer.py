@@ -19,8 +19,8 @@ from noisyrun.api.phase import Phase
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.stage import Optimizer, Schedule, Stage
 from noisyrun.bank.sizes import parse_memory
-from noisyrun.data.loader import TrainLoader
-from noisyrun.data.samples import Data, Samples
+from noisyrun.data.loader import TrainLoader, augmentation
+from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, persist, stages
 from noisyrun.engine.clock import Stopwatch, peak_memory
 from noisyrun.engine.evaluate import View, all_features, evaluate, top_predictions
@@ -304,7 +304,7 @@ class Trainer:
         train = self.data.train
         if not self.network.frozen or not any(True for _ in self.network.extractor.parameters()):
             return None
-        if train.images is not None and TrainLoader.augments(self.settings.augment, train, stage.resolution):
+        if augmentation(train, self.settings.augment, self.settings.seed, stage.resolution) is not None:
             return None
         if len(train) * self.network.dim * 4 > parse_memory(self.settings.bank.memory) // 2:
             return None
@@ -512,6 +512,3 @@ def device_of(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"--device: {name} is not there ({torch.cuda.device_count()} GPUs); give a lower number")
     return device
-
-
-__all__ = ["Samples", "Trainer", "device_of"]

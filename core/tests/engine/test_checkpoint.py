@@ -1,0 +1,129 @@
+"""Checkpoints: what goes in comes out, and what is no checkpoint is refused in one line."""
+
+import pickle
+
+import pytest
+import torch
+
+from noisyrun.api import NoisyrunError, UserError
+from noisyrun.engine import checkpoint
+
+
+@pytest.fixture
+def saved(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    shared = torch.arange(6.0).reshape(2, 3)
+    tree = {
+        "a": shared,
+        "tied": shared,
+        "nested": {"list": [1, None, torch.tensor(3)], "text": "é", "flag": True, "rate": 0.1},
+        "empty": torch.zeros(0, 4),
+        "transposed": shared.T,
+        "bits": torch.tensor([True, False]),
+    }
+    checkpoint.save(path, tree)
+    return path, tree
+
+
+def test_a_tree_comes_back_as_it_was(saved):
+    path, tree = saved
+    back = checkpoint.load(path)
+    assert torch.equal(back["a"], tree["a"])
+    assert torch.equal(back["tied"], tree["a"])
+    assert torch.equal(back["transposed"], tree["a"].T)
+    assert back["nested"]["list"][:2] == [1, None]
+    assert int(back["nested"]["list"][2]) == 3
+    assert back["nested"]["text"] == "é"
+    assert back["nested"]["rate"] == 0.1
+    assert back["empty"].shape == (0, 4)
+    assert back["bits"].dtype == torch.bool
+
+
+def test_no_temporary_file_is_left(saved):
+    path, _ = saved
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_failed_write_leaves_the_checkpoint_before(saved):
+    path, tree = saved
+    with pytest.raises(NoisyrunError, match="tensors and JSON"):
+        checkpoint.save(path, {"a": object()})
+    assert torch.equal(checkpoint.load(path)["a"], tree["a"])
+
+
+class Trap:
+    """Says so when it is unpickled."""
+
+    sprung = False
+
+    def __reduce__(self):
+        return (_spring, ())
+
+
+def _spring():
+    Trap.sprung = True
+
+
+@pytest.mark.parametrize("write", [lambda p: torch.save({"w": Trap()}, p), lambda p: p.write_bytes(pickle.dumps(Trap()))])
+def test_a_pickle_is_refused_unopened(tmp_path, write):
+    path = tmp_path / "checkpoint.safetensors"
+    write(path)
+    with pytest.raises(UserError, match="pickle.*refused unopened"):
+        checkpoint.load(path)
+    assert not Trap.sprung
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
+def test_a_file_cut_short_is_refused(saved, share):
+    path, _ = saved
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(UserError, match=r"cut short|not a noisyrun checkpoint") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_safetensors_of_someone_else_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "checkpoint.safetensors"
+    save_file({"w": torch.zeros(2)}, path)
+    with pytest.raises(UserError, match="not a checkpoint of this version"):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "none")
+
+
+def fits(**changes):
+    saved = {"classes": ["a", "b"], "digests": {"labels": "1"}, "config": {"epochs": 3, "train": {"lr": 0.1}}}
+    now = {"classes": ("a", "b"), "digests": {"labels": "1"}, "config": {"epochs": 3, "train": {"lr": 0.1}}}
+    checkpoint.check_fits(saved, "c", **(now | changes))
+
+
+def test_a_checkpoint_of_this_run_fits():
+    fits()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"classes": ("a", "b", "c")}, "2 classes, but the data has 3"),
+        ({"classes": ("a", "z")}, "class 1 is 'b' there, but 'z'"),
+        ({"digests": {"labels": "2"}}, "data changed.*labels"),
+        ({"config": {"epochs": 3, "train": {"lr": 0.2}}}, "another configuration.*train.lr"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        fits(**changes)
+
+
+def test_a_network_of_another_shape_is_refused(tmp_path):
+    module = torch.nn.Linear(3, 2)
+    with pytest.raises(UserError, match="shape"):
+        checkpoint.load_module(module, torch.nn.Linear(3, 5).state_dict(), tmp_path / "c")
+    with pytest.raises(UserError, match="another network"):
+        checkpoint.load_module(module, {"weight": module.weight}, tmp_path / "c")
