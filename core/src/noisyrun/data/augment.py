@@ -24,7 +24,7 @@ class Draws:
     base
         int64 [R]: random bits of each row; a policy draws from them by counter.
     dy, dx
-        int64 [R]: offset of the crop, 0 … 2 · pad.
+        int64 [R]: offset of the crop, 0 … 2 · pad + slack.
     flip
         bool [R] or None.
     """
@@ -56,10 +56,15 @@ class Augment:
         Whether images are mirrored where the settings leave that open.
     seed
         The run's.
+    slack
+        Rows and columns that images have beyond what is to be cut out of them; such images are not padded by default.
     """
 
-    def __init__(self, settings: AugmentSettings, side: int, flip: bool, seed: int) -> None:
-        self.pad = side // 8 if settings.crop is None else settings.crop
+    def __init__(
+        self, settings: AugmentSettings, side: int, flip: bool, seed: int, slack: tuple[int, int] = (0, 0)
+    ) -> None:
+        self.slack = slack
+        self.pad = (0 if any(slack) else side // 8) if settings.crop is None else settings.crop
         self.flip = flip if settings.flip is None else settings.flip
         self.settings = settings
         self.seed = seed
@@ -67,23 +72,24 @@ class Augment:
     @property
     def active(self) -> bool:
         """Whether it changes anything."""
-        return bool(self.pad or self.flip or self.settings.policy != "none")
+        return bool(self.pad or any(self.slack) or self.flip or self.settings.policy != "none")
 
     def draw(self, epoch: int, index: Tensor, repeats: Tensor | None) -> Draws:
         """Draws of some rows, int64 [R] stable index and how often the epoch has drawn each before."""
         base = bits(key("augment", self.seed, epoch), index)
         if repeats is not None:
             base = torch.where(repeats > 0, bits(base, repeats), base)
+        crops = self.pad or any(self.slack)
         return Draws(
             base,
-            below(base, _DY, 2 * self.pad + 1) if self.pad else None,
-            below(base, _DX, 2 * self.pad + 1) if self.pad else None,
+            below(base, _DY, 2 * self.pad + self.slack[0] + 1) if crops else None,
+            below(base, _DX, 2 * self.pad + self.slack[1] + 1) if crops else None,
             uniform(base, _FLIP) < 0.5 if self.flip else None,
         )
 
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Augment uint8 [R, channels, H, W]."""
-        images = crop_and_flip(images, self.pad, draws)
+        images = crop_and_flip(images, self.pad, draws, self.slack)
         if self.settings.policy != "none":
             from noisyrun.data import policies
 
@@ -91,8 +97,8 @@ class Augment:
         return images
 
 
-def crop_and_flip(images: Tensor, pad: int, draws: Draws) -> Tensor:
-    """Pad by zeros, cut the original size out at (dy, dx), mirror some: one gather for all of it.
+def crop_and_flip(images: Tensor, pad: int, draws: Draws, slack: tuple[int, int] = (0, 0)) -> Tensor:
+    """Pad by zeros, cut the original size less the slack out at (dy, dx), mirror some: one gather for all of it.
 
     Parameters
     ----------
@@ -101,7 +107,8 @@ def crop_and_flip(images: Tensor, pad: int, draws: Draws) -> Tensor:
     """
     if draws.dy is None and draws.flip is None:
         return images
-    rows, channels, height, width = images.shape
+    rows, channels = images.shape[:2]
+    height, width = images.shape[2] - slack[0], images.shape[3] - slack[1]
     ys = torch.arange(height, device=images.device).expand(rows, height)
     xs = torch.arange(width, device=images.device).expand(rows, width)
     if draws.flip is not None:
@@ -119,7 +126,13 @@ def resize(images: Tensor, side: int | None) -> Tensor:
     height, width = images.shape[2:]
     if side is None or side == min(height, width):
         return images
-    scale = side / min(height, width)
-    size = [round(height * scale), round(width * scale)]
-    out = functional.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    out = functional.interpolate(
+        images.float(), scaled((height, width), side), mode="bilinear", antialias=True, align_corners=False
+    )
     return out.round_().clamp_(0, 255).to(torch.uint8)
+
+
+def scaled(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width with a shorter side of `side` pixels."""
+    scale = side / min(size)
+    return round(size[0] * scale), round(size[1] * scale)

@@ -182,6 +182,10 @@ def _trusted(raw: Raw, classes: Classes, observed: Tensor) -> tuple[Tensor, Tens
 
 def _need_labels(raw: Raw, observed: Tensor, trusted: Tensor, multi: bool) -> None:
     """A sample without an observed label is of use only when it has a trusted one."""
+    present = observed[observed != PAD].unique()
+    if len(present) < 2 and not bool((trusted != PAD).any()):
+        only = f"label {int(present[0])}" if len(present) else "nothing"
+        raise UserError(f"every sample of {raw.where} has {only}: training needs two classes or more")
     bare = ((observed == PAD).all(1) & (trusted == PAD).all(1)).nonzero()
     if len(bare) and not multi:
         raise UserError(f"{raw.row(int(bare[0]))} has no label ({len(bare)} such rows)")

@@ -86,7 +86,7 @@ def decode(stream: BinaryIO, channels: int, size: tuple[int, int] | None) -> np.
     """
     try:
         with _open(stream) as image:
-            if size is not None:
+            if size is not None and min(image.size) > 2 * max(size):
                 # JPEG decodes at a fraction of the size for free; twice the target keeps the resize sharp.
                 image.draft(None, (size[1] * 2, size[0] * 2))
             image.load()

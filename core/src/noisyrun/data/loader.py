@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from noisyrun.api import Batches
-from noisyrun.data.augment import Augment, resize
+from noisyrun.api import Batches, UserError
+from noisyrun.data.augment import Augment, resize, scaled
 from noisyrun.data.images import LazyImages
 from noisyrun.data.sampler import Sampler
 from noisyrun.data.samples import Images, Samples
@@ -92,7 +92,7 @@ class TrainLoader:
         workers: int = 0,
     ) -> None:
         self.device = torch.device(device)
-        self.inputs = _Inputs(samples, self.device, mean, std, resolution, workers)
+        self.inputs = _Inputs(samples, self.device, mean, std, augment.resize or resolution, workers)
         self.sampler = Sampler(samples, batches, batch_size, seed, positions)
         self.index = samples.index
         self.augment = augmentation(samples, augment, seed, resolution)
@@ -137,8 +137,22 @@ def augmentation(samples: Samples, settings: AugmentSettings, seed: int, resolut
     if samples.images is None:
         return None
     own = min(samples.images.shape[1:])
-    made = Augment(settings, resolution or own, own >= _SMALL, seed)
+    side = resolution or own
+    made = Augment(settings, side, own >= _SMALL, seed, _slack(samples.images, settings.resize, side))
     return made if made.active else None
+
+
+def _slack(images: Images, resize: int | None, side: int) -> tuple[int, int]:
+    """Rows and columns that images brought to a shorter side of `resize` have beyond those of `side`."""
+    if resize is None:
+        return 0, 0
+    if resize < side:
+        raise UserError(f"--augment.resize: must be at least the side of the images that are trained on, {side}")
+    if isinstance(images, LazyImages):  # decoded to squares of any side
+        return resize - side, resize - side
+    _, height, width = images.shape
+    (tall, wide), (height, width) = scaled((height, width), resize), scaled((height, width), side)
+    return tall - height, wide - width
 
 
 def eval_batches(

@@ -186,15 +186,6 @@ def instance(labels: Tensor, inputs: Tensor, num_classes: int, rate: float, inde
     return out
 
 
-def empirical(before: Tensor, after: Tensor, num_classes: int) -> Tensor:
-    """float64 [C, C]: share of each class's samples that ended in each class; a class without samples stays itself."""
-    held = before >= 0
-    pairs = before[held] * num_classes + after[held]
-    counts = torch.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes).double()
-    total = counts.sum(1, keepdim=True)
-    return torch.where(total > 0, counts / total.clamp(min=1), torch.eye(num_classes, dtype=torch.float64))
-
-
 def check_matrix(matrix: np.ndarray, num_classes: int, where: str) -> Tensor:
     """A matrix of flip probabilities, held against the number of classes and the simplex.
 
