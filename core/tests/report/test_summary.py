@@ -1,0 +1,114 @@
+"""summary.json: complete, honest, whole."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from noisyrun.api.labels import Labels
+from noisyrun.api.side_info import Text
+from noisyrun.api.task import Task
+from noisyrun.data.samples import Data, Samples, no_labels
+from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.outcome import Outcome
+from noisyrun.files import atomic, write_text
+from noisyrun.report import summary as summaries
+
+
+def make_data(n: int = 6) -> Data:
+    labels = Labels.of(torch.arange(n) % 2)
+    samples = Samples(
+        task=Task(("a", "b")),
+        index=torch.arange(n),
+        labels=labels,
+        verified=torch.full((n,), -1, dtype=torch.int8),
+        verified_held=torch.zeros(n, dtype=torch.bool),
+        trusted=no_labels(n),
+        clean=torch.zeros(n, dtype=torch.bool),
+        text=Text(("a", "b")),
+    )
+    return Data("toy", samples, None, samples, {"labels": "abc"}, ("one note",))
+
+
+def make_outcome(**changes) -> Outcome:
+    labels = Labels.of(torch.zeros(6, dtype=torch.int64))
+    fields = {
+        "network": torch.nn.Identity(),
+        "state": LabelState.initial(labels),
+        "accuracy": {"last": 0.9, "best_noisy_val": None, "oracle": 0.95},
+        "history": [{"stage": "rounds", "epoch": 1, "loss": float("nan"), "lr": np.float32(0.5)}],
+        "rounds": [{"round": 0, "auroc": torch.tensor(0.75)}],
+        "seconds": {"train": 2.0, "evaluate": 1.0},
+        "peak_memory": {"process": 1000},
+    }
+    return Outcome(**(fields | changes))
+
+
+def test_every_key_is_there_and_what_was_not_measured_is_null():
+    made = summaries.build()
+    assert set(made) == set(summaries.Summary.model_fields)
+    assert made["accuracy"] == {"last": None, "best_noisy_val": None, "oracle": None}
+    assert made["label_accuracy"] == {"before": None, "after": None}
+    assert made["detection"] == {"auroc": None, "average_precision": None, "f1": None}
+    assert made["baseline"] is None
+    assert made["data"] is None
+
+
+def test_a_run_is_told_in_json_values():
+    made = summaries.build(
+        config={"epochs": 1, "out": Path("runs/x")},
+        data=make_data(),
+        outcome=make_outcome(),
+        detection={"auroc": 0.9, "something_else": 1.0},
+        label_accuracy={"before": 0.6, "after": float("nan")},
+        baseline=make_outcome(accuracy={"last": 0.5}),
+    )
+    json.dumps(made, allow_nan=False)
+    assert made["accuracy"]["last"] == 0.9
+    assert made["seconds"] == {"train": 2.0, "evaluate": 1.0, "total": 3.0}
+    assert made["history"][0] == {"stage": "rounds", "epoch": 1, "loss": None, "lr": 0.5}
+    assert made["rounds"][0]["auroc"] == 0.75
+    assert made["detection"] == {"auroc": 0.9, "average_precision": None, "f1": None}
+    assert made["label_accuracy"] == {"before": 0.6, "after": None}
+    assert made["baseline"]["accuracy"] == {"last": 0.5, "best_noisy_val": None, "oracle": None}
+    assert (made["data"]["train"], made["data"]["val"], made["data"]["test"]) == (6, None, 6)
+    assert made["config"] == {"epochs": 1, "out": "runs/x"}
+    assert {"python", "api", "noisyrun", "torch"} <= set(made["versions"])
+
+
+def test_what_was_written_is_read_again(tmp_path):
+    made = summaries.build(data=make_data(), outcome=make_outcome())
+    summaries.write(made, tmp_path / "summary.json")
+    assert summaries.read(tmp_path / "summary.json") == made
+
+
+def test_a_summary_that_does_not_fit_the_schema_is_not_written(tmp_path):
+    with pytest.raises(ValidationError):
+        summaries.write({**summaries.build(), "acuracy": 1}, tmp_path / "summary.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_schema_describes_every_key():
+    described = summaries.schema()["properties"]
+    assert set(described) == set(summaries.build())
+    assert all(value.get("description") for value in described.values())
+
+
+def test_a_file_whose_writing_fails_leaves_the_old_one_and_no_litter(tmp_path):
+    path = tmp_path / "notes.txt"
+    write_text(path, "old")
+
+    def write_half() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
