@@ -70,6 +70,11 @@ class AugmentSettings(Settings):
     crop: int | None = Field(
         None, ge=0, description="Pad by so many pixels and crop at random; an eighth of the side by default."
     )
+    resize: int | None = Field(
+        None,
+        ge=8,
+        description="Bring training images to this shorter side first, and crop their size out of that at random.",
+    )
     flip: bool | None = Field(None, description="Mirror half the images; by default all data but digits.")
     policy: Literal["none", "autoaugment", "randaugment"] = Field("none", description="Augmentation policy.")
     magnitude: int = Field(9, ge=0, le=30, description="RandAugment: strength, 0 to 30.")
