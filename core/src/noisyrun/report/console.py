@@ -114,7 +114,7 @@ class Console:
         """The line of a finished label phase."""
         if not self.quiet:
             numbers = label_numbers(result.metrics)
-            self._print(self._err, f"[cyan]labels[/] round [bold]{result.round}[/]  {numbers}")
+            self._print(self._err, f"[cyan]labels[/] before epoch [bold]{result.epoch + 1}[/]  {numbers}")
 
     def results(self, summary: Mapping[str, Any]) -> None:
         """The table at the end of a run, to stdout.
@@ -181,7 +181,7 @@ def epoch_numbers(metrics: Mapping[str, float]) -> str:
 #: Metrics of a label phase worth a place in its line: name, words before it, how it reads.
 LABEL_METRICS = (
     ("changed", "changed", percent),
-    ("wrong", "held wrong", percent),
+    ("wrong", "called wrong", percent),
     ("auroc", "AUROC", lambda value: f"{value:.3f}"),
     ("seconds", "", seconds),
 )
@@ -191,7 +191,7 @@ def label_numbers(metrics: Mapping[str, float]) -> str:
     """The numbers of a label phase's line."""
     parts = []
     before, after = metrics.get("label_accuracy_before"), metrics.get("label_accuracy_after")
-    if before is not None and after is not None:
+    if "changed" in metrics and before is not None and after is not None:
         parts.append(f"label accuracy {percent(before)} → {percent(after)}")
     for name, words, form in LABEL_METRICS:
         if metrics.get(name) is not None:
