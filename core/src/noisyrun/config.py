@@ -257,7 +257,8 @@ class _Resolver:
             positive = _without_no(path)
             place, value = (fields.find(model, positive) if positive else None), False
         if place is None or not place.path:
-            self.errors.append(unknown_option(one.label, self._known(one)))
+            word = ".".join(one.path).replace("_", "-").lower()
+            self.errors.append(unknown_option(one.label, word, self._known(one), "" if one.typed else "--"))
             return
         if not one.typed:
             try:

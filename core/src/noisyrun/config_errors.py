@@ -28,7 +28,6 @@ _MUST = {
     "bool_type": "must be yes or no",
     "string_type": "must be text",
     "path_type": "must be a path",
-    "string_pattern_mismatch": "must look like {pattern}",
     "too_short": "must have at least {min_length} values",
     "too_long": "must have at most {max_length} values",
     "model_type": "must be a table of settings",
@@ -88,6 +87,11 @@ def _problem(error: Any, model: type[BaseModel], place: tuple[str | int, ...]) -
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         return f"is no setting{_meant(model, place)}"
+    if kind == "string_pattern_mismatch":
+        found = find(model, [str(part) for part in place])
+        return (
+            f"is not written as it must be: {found.about}" if found and found.about else "is not written as it must be"
+        )
     if kind == "value_error":
         return str(context.get("error", error["msg"]))
     if kind in _MUST:
@@ -123,13 +127,23 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def unknown_option(label: str, known: Iterable[str]) -> str:
-    """The line for a flag that does not exist, with the one that may have been meant."""
-    word = label.removeprefix("--")
+def unknown_option(label: str, word: str, known: Iterable[str], dashes: str = "--") -> str:
+    """The line for an option that does not exist, with the one that may have been meant.
+
+    Parameters
+    ----------
+    label
+        How the user wrote it: a flag, or a key of a file.
+    word
+        The same as `known` are written: without dashes in front, with dashes for underscores.
+    dashes
+        What stands before a suggestion; empty for keys of a file, which are spelt with underscores.
+    """
     names = list(known)
-    tail = word.rsplit(".", 1)[-1].replace("_", "-")
-    alike = [name for name in names if name.rsplit(".", 1)[-1] == tail]
-    meant = alike[0] if len(alike) == 1 else closest(word, names)
-    if len(alike) > 1:
-        return f"{label}: no such option; did you mean one of {', '.join(f'--{name}' for name in alike)}?"
-    return f"{label}: no such option" + (f"; did you mean --{meant}?" if meant else "")
+    alike = [name for name in names if name.rsplit(".", 1)[-1] == word.rsplit(".", 1)[-1]]
+    if len(alike) != 1:
+        found = closest(word, names)
+        alike = alike or ([found] if found else [])
+    listed = ", ".join(dashes + (name if dashes else name.replace("-", "_")) for name in alike)
+    meant = f"; did you mean {'one of ' if len(alike) > 1 else ''}{listed}?" if alike else ""
+    return f"{label}: no such option{meant}"

@@ -27,10 +27,13 @@ class Place:
         The path in the models' own spelling.
     annotation
         Type of the value; `Any` inside a field that is a free dictionary.
+    about
+        The field's description.
     """
 
     path: tuple[str, ...]
     annotation: Any
+    about: str = ""
 
 
 def unwrap(annotation: Any) -> tuple[Any, bool]:
@@ -55,6 +58,7 @@ def find(model: type[BaseModel], path: Sequence[str]) -> Place | None:
     """Where a path leads, with dashes and underscores as one; None when there is no such field."""
     names: list[str] = []
     annotation: Any = model
+    about = ""
     for position, part in enumerate(path):
         inner = model_of(annotation)
         if inner is None:
@@ -66,7 +70,8 @@ def find(model: type[BaseModel], path: Sequence[str]) -> Place | None:
             return None
         names.append(name)
         annotation = inner.model_fields[name].annotation
-    return Place(tuple(names), annotation)
+        about = inner.model_fields[name].description or ""
+    return Place(tuple(names), annotation, about)
 
 
 def leaves(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:

@@ -149,6 +149,7 @@ def test_only_chosen_plugins_are_imported(run):
         ("--weighter one --weighter.ks 1,x", "--weighter.ks[1]: must be a whole number (got x)"),
         ("--seed 1.5", "--seed: must be a whole number (got 1.5)"),
         ("--data.val 1", "--data.val: must be less than 1 (got 1)"),
+        ("--bank.memory lots", "--bank.memory: is not written as it must be: Memory a label phase may take, e.g. 2GB."),
         ("--baseline maybe", "--baseline: must be yes or no (got maybe)"),
         ("--no-seed", "--no-seed: cannot be switched off with --no-; give it a value"),
         ("--weighter", "--weighter: needs the name of a plugin, or none"),
@@ -229,8 +230,8 @@ def test_stages_are_tables_of_a_file(run, tmp_path):
     ("text", "message"),
     [
         ("[weighter.one]\nalpha = -1\n", "run.toml: weighter.one.alpha: must be greater than 0 (got -1)"),
-        ("[weighter.one]\nalhpa = 1\n", "run.toml: weighter.one.alhpa: no such option; did you mean"),
-        ("[bank]\nspcae = 'raw'\n", "run.toml: bank.spcae: no such option; did you mean"),
+        ("[weighter.one]\nalhpa = 1\n", "run.toml: weighter.one.alhpa: no such option; did you mean weighter.alpha?"),
+        ("[bank]\nspcae = 'raw'\n", "run.toml: bank.spcae: no such option; did you mean bank.space?"),
         ("weighter = 'oen'\n", "run.toml: weighter: no weighter 'oen' is installed; did you mean one"),
         ("weighter = 3\n", "run.toml: weighter: must be a plugin's name"),
         ("train = 3\n", "run.toml: train: must be a table of settings (got 3)"),

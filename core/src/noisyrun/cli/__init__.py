@@ -65,7 +65,7 @@ def _dispatch(words: list[str]) -> int:
         if verb not in VERBS:
             from noisyrun.suggest import did_you_mean
 
-            raise UserError(f"no verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}")
+            raise UserError(f"no verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}; a run needs none")
     code: int = import_module(f"noisyrun.cli.{verb}").main(words)
     return code
 
