@@ -64,11 +64,13 @@ def _spring():
     Trap.sprung = True
 
 
-@pytest.mark.parametrize("write", [lambda p: torch.save({"w": Trap()}, p), lambda p: p.write_bytes(pickle.dumps(Trap()))])
+@pytest.mark.parametrize(
+    "write", [lambda p: torch.save({"w": Trap()}, p), lambda p: p.write_bytes(pickle.dumps(Trap()))]
+)
 def test_a_pickle_is_refused_unopened(tmp_path, write):
     path = tmp_path / "checkpoint.safetensors"
     write(path)
-    with pytest.raises(UserError, match="pickle.*refused unopened"):
+    with pytest.raises(UserError, match=r"pickle.*refused unopened"):
         checkpoint.load(path)
     assert not Trap.sprung
 
