@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from noisyrun.plugins import Registry
+    from noisyrun.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from noisyrun.api.plugin import KINDS, plugin_key
 from noisyrun.builtin import DEFAULT_TRACKER
 from noisyrun.config_errors import lines, unknown_option
 from noisyrun.layers import SOCKETS, Assignment, Layer, Selection, from_file, from_flags, from_mapping, from_recipe
-from noisyrun.plugins import FLAGS, NOUNS, Registry, Switches, discover, normal
+from noisyrun.plugins import Switches, discover
+from noisyrun.registry import FLAGS, NOUNS, Registry, normal
 from noisyrun.settings import RunSettings
 
 #: Flags that are no settings, for suggestions.

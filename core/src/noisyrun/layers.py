@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS
 from noisyrun.flags import Flag
-from noisyrun.plugins import FLAGS, FoundRecipe, normal, split
+from noisyrun.registry import FLAGS, FoundRecipe, normal, split
 
 #: Every way to write a socket, and its kind.
 SOCKETS = {normal(kind): kind for kind in KINDS} | {flag: kind for kind, flag in FLAGS.items()}

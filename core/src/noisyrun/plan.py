@@ -24,7 +24,7 @@ from noisyrun.config import RunConfig
 from noisyrun.data.samples import Data, Samples
 from noisyrun.engine.stages import resolve_stages
 from noisyrun.methods import Methods
-from noisyrun.plugins import Registry
+from noisyrun.registry import Registry
 
 BASES: Mapping[str, type[Method[Any]]] = {
     "backbone": Backbone,

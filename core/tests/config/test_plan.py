@@ -25,7 +25,8 @@ from noisyrun.config import RunConfig, resolve
 from noisyrun.cost import estimate, label_phases
 from noisyrun.data.samples import Data, Images, Samples, no_labels
 from noisyrun.methods import Methods
-from noisyrun.plugins import Found, Registry, Source, Switches, discover
+from noisyrun.plugins import Switches, discover
+from noisyrun.registry import Found, Registry, Source
 
 N = 24
 

@@ -7,7 +7,8 @@ import pytest
 
 from noisyrun import catalog
 from noisyrun.api import KINDS, UserError
-from noisyrun.plugins import Registry, Switches, discover
+from noisyrun.plugins import Switches, discover
+from noisyrun.registry import Registry
 
 ROOT = Path(__file__).parents[3]
 

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from noisyrun.api import UserError
-from noisyrun.plugins import BrokenPluginError, Switches, discover
+from noisyrun.plugins import Switches, discover
+from noisyrun.registry import BrokenPluginError
 
 
 def switches(**given):

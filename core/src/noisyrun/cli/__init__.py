@@ -74,7 +74,7 @@ def _crashed(error: Exception) -> int:
     """Show an error nobody foresaw, with where to look."""
     import traceback
 
-    from noisyrun.plugins import BrokenPluginError
+    from noisyrun.registry import BrokenPluginError
 
     traceback.print_exception(error)
     if isinstance(error, BrokenPluginError):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from noisyrun import flags
 from noisyrun.api.errors import UserError
-from noisyrun.plugins import Registry, Switches, discover, split
+from noisyrun.plugins import Switches, discover
+from noisyrun.registry import Registry, split
 
 if TYPE_CHECKING:
     from noisyrun.config import RunConfig

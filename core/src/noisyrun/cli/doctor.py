@@ -17,7 +17,7 @@ from noisyrun import flags
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import API_VERSION
 from noisyrun.cli.common import nothing_left, open_registry, wants_help
-from noisyrun.plugins import Registry, one_line
+from noisyrun.registry import Registry, one_line
 
 USAGE = """\
 noisyrun doctor [--disable-plugins A,B] [--only-plugins A,B]

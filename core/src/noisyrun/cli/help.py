@@ -9,7 +9,7 @@ from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli import VERBS
 from noisyrun.cli.common import bold, columns, entries, faint
-from noisyrun.plugins import FLAGS, Found, Registry, normal, split
+from noisyrun.registry import FLAGS, Found, Registry, normal, split
 
 SOCKETS = {
     "backbone": "network that sees the images",

@@ -9,7 +9,7 @@ from noisyrun import flags
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import configure, wants_help
-from noisyrun.plugins import FLAGS
+from noisyrun.registry import FLAGS
 
 if TYPE_CHECKING:
     from rich.console import Console

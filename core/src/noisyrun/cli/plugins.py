@@ -8,7 +8,7 @@ from typing import Any
 from noisyrun import catalog, flags
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import bold, complain, entries, nothing_left, open_registry, wants_help
-from noisyrun.plugins import FLAGS, NOUNS, Registry
+from noisyrun.registry import FLAGS, NOUNS, Registry
 
 USAGE = """\
 noisyrun plugins [--available] [--json]
