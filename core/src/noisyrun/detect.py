@@ -186,7 +186,6 @@ class _Detector:
         self.console = console
         self.clock = clock
         self.device = device_of(self.settings.device)
-        self.warnings: list[str] = []
 
     def run(self, data: Data) -> Detection:
         samples = data.train
@@ -234,7 +233,7 @@ class _Detector:
         for encoder in self.methods.side_info:
             with self.clock(encoder.key):
                 side = encoder(data.task, data.train.text, side, phase.of(encoder.key))
-        return run_label_phase(bank, self.methods, side, phase, self.settings, data.train.truth, self._warn)
+        return run_label_phase(bank, self.methods, side, phase, self.settings, data.train.truth, self.console.warn)
 
     def _detection(self, data: Data, state: LabelState, notes: list[str]) -> Detection:
         metrics = dict(state.metrics)
@@ -249,14 +248,10 @@ class _Detector:
             label_accuracy={"before": metrics.get("label_accuracy_before"), "after": corrected},
             seconds=seconds,
             peak_memory=peak_memory(self.device),
-            warnings=self.warnings,
+            warnings=self.console.warnings,
         )
         table = label_table(data.train.index, data.train.labels, state, data.task, data.train.truth)
-        return Detection(metrics, seconds, tuple(notes), tuple(self.warnings), state, summary, table)
-
-    def _warn(self, line: str) -> None:
-        self.warnings.append(line)
-        self.console.warn(line)
+        return Detection(metrics, seconds, tuple(notes), tuple(self.console.warnings), state, summary, table)
 
 
 def _need_judges(methods: Methods) -> None:

@@ -8,23 +8,27 @@ import torch
 from torch import Tensor
 
 from noisyrun.api.bank import FeatureBank
-from noisyrun.api.labels import PAD
+from noisyrun.api.labels import PAD, Labels
 
 #: One-sided 5 % point of the normal distribution.
 _SURE = 1.645
 #: Changes above this multiple of the estimated noise are "far more" than there is noise.
 FAR_MORE = 1.5
+#: Share of observed labels that is taken to be right, at the least.
+MOSTLY_RIGHT = 0.5
 #: Rows looked at at a time.
 _ROWS = 65_536
 
 
-def harm_warning(bank: FeatureBank, changes: Tensor, metrics: dict[str, float]) -> str | None:
+def harm_warning(bank: FeatureBank, changes: Tensor, corrected: Labels, metrics: dict[str, float]) -> str | None:
     """One line that says that corrections look harmful, and why; None when they do not.
 
     Parameters
     ----------
     changes
         bool [N]: samples whose label was changed.
+    corrected
+        What the labels are now.
     metrics
         Takes the numbers that the judgement rests on.
     """
@@ -37,7 +41,7 @@ def harm_warning(bank: FeatureBank, changes: Tensor, metrics: dict[str, float]) 
         return _by_verification(checked, changes, metrics)
     if bank.task.multi:
         return None
-    return _by_noise_rate(bank, changes, metrics)
+    return _by_classifier(bank, changes, corrected.single, metrics)
 
 
 def verified_accuracy(verified: Tensor, changes: Tensor) -> tuple[float, float, float]:
@@ -109,6 +113,24 @@ def noise_rate(bank: FeatureBank) -> float:
     return float((share * sizes).sum() / sizes.sum().clamp(min=1))
 
 
+def correction_support(bank: FeatureBank, changes: Tensor, corrected: Tensor) -> float:
+    """Mean probability that the classifier gives the corrected labels of the changed samples.
+
+    A weak classifier makes all labels look wrong, so that `noise_rate` proves nothing. But it also gives the
+    corrected labels little, and that bounds how many can be right: it has learned P(observed = c), and of samples
+    whose true class is c a share r is labelled so; hence P(true = c) ≤ P(observed = c) / r. Take r, the share of
+    right labels, to be one half at least. Then among a changed share s of all labels at most 2·support·s are right
+    now, while at least s − ½ were right before; where the first is less than the second, labels were lost.
+
+    Parameters
+    ----------
+    corrected
+        int64 [N]. A class beyond the bank's top-k predictions counts as probability 0.
+    """
+    hits = bank.top_classes[changes] == corrected[changes].unsqueeze(1)
+    return float((bank.top_probs[changes] * hits).sum(1).double().mean())
+
+
 def _by_verification(verified: Tensor, changes: Tensor, metrics: dict[str, float]) -> str | None:
     before, after, z = verified_accuracy(verified, changes)
     metrics["verified_accuracy_before"], metrics["verified_accuracy_after"] = before, after
@@ -117,16 +139,23 @@ def _by_verification(verified: Tensor, changes: Tensor, metrics: dict[str, float
     count = int((verified >= 0).sum())
     return (
         f"corrected labels look worse than the observed ones: on {count} verified samples about {after:.1%} of them "
-        f"are right, of the observed ones {before:.1%}; correct fewer (--corrections.share 0.5) or leave correction out"
+        f"are right, of the observed ones {before:.1%}; correct fewer (--corrections.share 0.2) or leave correction out"
     )
 
 
-def _by_noise_rate(bank: FeatureBank, changes: Tensor, metrics: dict[str, float]) -> str | None:
+def _by_classifier(bank: FeatureBank, changes: Tensor, corrected: Tensor, metrics: dict[str, float]) -> str | None:
     share = float(changes.float().mean())
     metrics["estimated_noise"] = estimate = noise_rate(bank)
-    if share <= FAR_MORE * estimate:
-        return None
-    return (
-        f"corrections may do harm: {share:.1%} of the labels were changed, but only about {estimate:.1%} seem wrong by "
-        "the classifier's own probabilities; correct fewer (--corrections.share 0.5), or verify some labels to know"
-    )
+    metrics["correction_support"] = support = correction_support(bank, changes, corrected)
+    advice = "correct fewer (--corrections.share 0.2), or verify some labels to know (--verify, or a column `verified`)"
+    if share > FAR_MORE * estimate:
+        return (
+            f"corrections may do harm: {share:.1%} of the labels were changed, but by the classifier's own "
+            f"probabilities only about {estimate:.1%} seem wrong; {advice}"
+        )
+    if support / MOSTLY_RIGHT * share < share - MOSTLY_RIGHT:
+        return (
+            f"corrections may do harm: {share:.1%} of the labels were changed, to classes that the classifier itself "
+            f"gives only {support:.1%} on average; {advice}"
+        )
+    return None

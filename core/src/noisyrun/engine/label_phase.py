@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from noisyrun.api.bank import Block, FeatureBank
+from noisyrun.api.bank import FeatureBank
 from noisyrun.api.corrector import LabelCorrector
 from noisyrun.api.errors import UserError
 from noisyrun.api.labels import PAD, Labels, Targets
 from noisyrun.api.phase import Phase
 from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
-from noisyrun.api.weighter import Judgement, SampleWeighter
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest
 from noisyrun.engine.harm import harm_warning
 from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.weighing import Weighed, blocks_of, weigh
 from noisyrun.methods import Methods
 from noisyrun.report import metrics as measure
 from noisyrun.settings import RunSettings
@@ -74,7 +74,7 @@ def run_label_phase(
     prototypes = _build(bank, methods, side, phase, clock)
     _warn_of_absent(bank, prototypes, warn)
     corrected = _correct(bank, methods.correctors, prototypes, side, phase, settings.corrections.share, clock)
-    weighed = _weigh(bank, methods.weighters, corrected.targets, prototypes, side, phase, clock)
+    weighed = weigh(bank, methods.weighters, corrected.targets, prototypes, side, phase, clock)
     changes = changed(bank.labels, corrected.labels)
     state = LabelState(
         targets=corrected.targets,
@@ -86,7 +86,7 @@ def run_label_phase(
     )
     numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)
     if methods.correctors and settings.corrections.warn:
-        harm = harm_warning(bank, changes, numbers)
+        harm = harm_warning(bank, changes, corrected.labels, numbers)
         if harm is not None:
             warn(harm)
     if settings.weights.scale == "mean1":
@@ -105,29 +105,6 @@ class _Corrected:
     targets: Targets
     labels: Labels
     margin: Tensor | None = None
-
-
-@dataclass
-class _Weighed:
-    """Weights of all observed and corrected labels, and what is thought of the observed ones, by sample."""
-
-    weights: Tensor
-    target_weights: Tensor
-    score: Tensor
-    wrong: Tensor | None = None
-
-
-@dataclass
-class _Pairs:
-    """(sample, label) pairs to judge: where each stands in the observed or in the corrected labels."""
-
-    rows: Tensor
-    slots: Tensor
-    classes: Tensor
-    weights: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.weights = torch.ones(len(self.rows))
 
 
 def _build(bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, clock: Stopwatch) -> Prototypes | None:
@@ -176,7 +153,7 @@ def _correct(
             # How sure an earlier corrector was says nothing of this one's changes.
             before = replace(now.targets, confidence=None)
             parts = []
-            for block in _blocks(bank, None, phase, corrector.key):
+            for block in blocks_of(bank, None, phase, corrector.key):
                 given = before.take(block.rows).to(bank.device)
                 parts.append(corrector(block, given, prototypes, side).to("cpu"))
             made = join(parts) if parts else before
@@ -193,116 +170,16 @@ def _margin(made: Targets, changes: Tensor) -> Tensor:
     return torch.where(changes, -sure, sure)
 
 
-def _weigh(
-    bank: FeatureBank,
-    weighters: Sequence[SampleWeighter[Any]],
-    targets: Targets,
-    prototypes: Prototypes | None,
-    side: SideInfo,
-    phase: Phase,
-    clock: Stopwatch,
-) -> _Weighed:
-    seen, made = _observed_pairs(bank.labels), _corrected_pairs(bank.labels, targets)
-    scores: list[Tensor] = []
-    wrong: Tensor | None = None
-    for weighter in weighters:
-        with clock(weighter.key):
-            weighter.fit(bank, prototypes, side, phase.of(weighter.key))
-            judged = _judge(bank, weighter, seen, prototypes, side, phase)
-            seen.weights *= judged.weights
-            made.weights *= _judge(bank, weighter, made, prototypes, side, phase).weights
-        scores.append(judged.weights if judged.score is None else judged.score)
-        if judged.wrong is not None:
-            wrong = judged.wrong if wrong is None else wrong | judged.wrong
-    weights = torch.ones(bank.labels.classes.shape)
-    weights[seen.rows, seen.slots] = seen.weights
-    target_weights = torch.ones(targets.classes.shape)
-    target_weights[made.rows, made.slots] = made.weights
-    score = scores[0] if len(scores) == 1 else seen.weights
-    return _Weighed(
-        weights,
-        _with_observed(target_weights, targets, weights, bank.labels),
-        _lowest(score, seen.rows, len(bank)),
-        None if wrong is None else _any(wrong, seen.rows, len(bank)),
-    )
-
-
-def _observed_pairs(labels: Labels) -> _Pairs:
-    rows, slots = (labels.classes != PAD).nonzero(as_tuple=True)
-    return _Pairs(rows, slots, labels.classes[rows, slots])
-
-
-def _corrected_pairs(labels: Labels, targets: Targets) -> _Pairs:
-    """The corrected labels that count in the loss and are not among the observed ones."""
-    used = (targets.classes != PAD) & (targets.values > 0) & (targets.alpha > 0).unsqueeze(1)
-    for slot in range(labels.classes.shape[1]):
-        used &= targets.classes != labels.classes[:, slot : slot + 1]
-    rows, slots = used.nonzero(as_tuple=True)
-    return _Pairs(rows, slots, targets.classes[rows, slots])
-
-
-def _with_observed(target_weights: Tensor, targets: Targets, weights: Tensor, labels: Labels) -> Tensor:
-    """A corrected label that is also an observed one weighs what that one weighs."""
-    for slot in range(labels.classes.shape[1]):
-        seen = labels.classes[:, slot : slot + 1]
-        same = (targets.classes == seen) & (seen != PAD)
-        target_weights = torch.where(same, weights[:, slot : slot + 1], target_weights)
-    return target_weights
-
-
-def _judge(
-    bank: FeatureBank,
-    weighter: SampleWeighter[Any],
-    pairs: _Pairs,
-    prototypes: Prototypes | None,
-    side: SideInfo,
-    phase: Phase,
-) -> Judgement:
-    parts: list[Judgement] = []
-    start = 0
-    for block in _blocks(bank, pairs.rows, phase, weighter.key):
-        stop = start + len(block)
-        parts.append(weighter(block, pairs.classes[start:stop].to(bank.device), prototypes, side))
-        start = stop
-    if not parts:
-        return Judgement(torch.ones(0), torch.ones(0))
-    wrong = [part.wrong.cpu() for part in parts if part.wrong is not None]
-    score = [part.score.cpu() for part in parts if part.score is not None]
-    return Judgement(
-        torch.cat([part.weights.cpu() for part in parts]),
-        torch.cat(score) if len(score) == len(parts) else None,
-        torch.cat(wrong) if len(wrong) == len(parts) else None,
-    )
-
-
-def _blocks(bank: FeatureBank, rows: Tensor | None, phase: Phase, what: str) -> Iterator[Block]:
-    return cast("Iterator[Block]", phase.progress(bank.blocks(rows), None, what))
-
-
-def _score(methods: Methods, weighed: _Weighed, corrected: _Corrected) -> Tensor:
+def _score(methods: Methods, weighed: Weighed, corrected: _Corrected) -> Tensor:
     if methods.weighters or corrected.margin is None:
         return weighed.score
     return corrected.margin
 
 
-def _wrong(methods: Methods, weighed: _Weighed, changes: Tensor) -> Tensor | None:
+def _wrong(methods: Methods, weighed: Weighed, changes: Tensor) -> Tensor | None:
     if not methods.correctors:
         return weighed.wrong
     return changes if weighed.wrong is None else weighed.wrong | changes
-
-
-def _lowest(score: Tensor, rows: Tensor, n: int) -> Tensor:
-    """float32 [N]: the lowest score of a sample's labels; a sample without any ranks last."""
-    if len(score) == 0:
-        return torch.ones(n)
-    out = score.new_full((n,), float(score.min()))
-    return out.scatter_reduce_(0, rows, score, "amin", include_self=False)
-
-
-def _any(flags: Tensor, rows: Tensor, n: int) -> Tensor:
-    out = torch.zeros(n, dtype=torch.bool)
-    out[rows[flags]] = True
-    return out
 
 
 def _numbers(
