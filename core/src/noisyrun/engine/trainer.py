@@ -146,7 +146,7 @@ class Trainer:
             deterministic(self.settings.train.deterministic, self.device),
             StopRequest() as self.stop,
         ):
-            self._build()
+            self.build()
             if resume and self.path is not None and self.path.exists():
                 self._restore(checkpoint.load(self.path))
             for number in range(self.progress.stage, len(self.stages)):
@@ -409,7 +409,8 @@ class Trainer:
     def _all_epochs(self) -> int:
         return sum(epochs for epochs, _ in self._lengths().values())
 
-    def _build(self) -> None:
+    def build(self) -> None:
+        """Make the network, its weights drawn from the run's seed."""
         train, task = self.settings.train, self.data.task
         if self.data.train.features is not None and task.feature_dim is None:
             task = replace(task, feature_dim=self.data.train.features.shape[1])
