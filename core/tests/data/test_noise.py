@@ -148,7 +148,7 @@ def test_matrix_draws_of_a_sample_do_not_depend_on_the_others():
     ],
 )
 def test_a_wrong_noise_setting_is_one_clear_line(text, words):
-    with pytest.raises(UserError, match="--noise") as caught:
+    with pytest.raises(UserError, match=r"--noise") as caught:
         noise.parse(text)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -160,9 +160,9 @@ def test_noise_none_is_no_noise():
 
 
 def test_a_matrix_must_be_square_over_the_classes_and_its_rows_sum_to_one():
-    with pytest.raises(UserError, match="2 × 2"):
+    with pytest.raises(UserError, match=r"2 × 2"):
         noise.check_matrix(np.eye(3), 2, "m.csv")
-    with pytest.raises(UserError, match="row 1 must sum to 1"):
+    with pytest.raises(UserError, match=r"row 1 must sum to 1"):
         noise.check_matrix(np.array([[1.0, 0], [0.5, 0.4]]), 2, "m.csv")
-    with pytest.raises(UserError, match="row 0 holds a value that is no probability"):
+    with pytest.raises(UserError, match=r"row 0 holds a value that is no probability"):
         noise.check_matrix(np.array([[1.5, -0.5], [0, 1.0]]), 2, "m.csv")

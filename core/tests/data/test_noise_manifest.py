@@ -54,7 +54,7 @@ def test_a_changed_manifest_is_refused(saved):
     data, path = saved
     noise = data.noise
     NoiseManifest(noise.header, noise.index, noise.before, noise.after.roll(1)).save(path)
-    with pytest.raises(UserError, match="was changed since it was written"):
+    with pytest.raises(UserError, match=r"was changed since it was written"):
         NoiseManifest.load(path)
 
 
@@ -71,22 +71,22 @@ def test_a_manifest_of_other_samples_or_classes_is_refused(saved):
     _, path = saved
     manifest = NoiseManifest.load(path)
     classes = tuple(manifest.header["classes"])
-    with pytest.raises(UserError, match="does not hold sample 99999"):
+    with pytest.raises(UserError, match=r"does not hold sample 99999"):
         manifest.apply(torch.tensor([99999]), torch.tensor([0]), classes, "noise.parquet")
-    with pytest.raises(UserError, match="made for other classes"):
+    with pytest.raises(UserError, match=r"made for other classes"):
         manifest.apply(manifest.index, manifest.before, ("a", "b"), "noise.parquet")
 
 
 def test_what_is_no_manifest_is_refused_in_one_line(tmp_path):
     path = tmp_path / "noise.parquet"
-    with pytest.raises(UserError, match="no file"):
+    with pytest.raises(UserError, match=r"no file"):
         NoiseManifest.load(path)
     path.write_bytes(b"not parquet")
-    with pytest.raises(UserError, match="is no noise manifest"):
+    with pytest.raises(UserError, match=r"is no noise manifest"):
         NoiseManifest.load(path)
 
 
 def test_a_manifest_and_noise_exclude_each_other(saved):
     _, path = saved
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match=r"exclude each other"):
         load(RunSettings(dataset="digits", noise="pair:0.1", data=DataSettings(noise_file=path)))

@@ -89,10 +89,10 @@ def test_a_simulated_clean_subset_carries_true_labels_and_is_not_held_out():
 
 @pytest.mark.parametrize("flag", ["verify", "clean"])
 def test_without_clean_labels_nothing_can_be_simulated(flag):
-    with pytest.raises(UserError, match=f"--{flag}: digits has no clean labels"):
+    with pytest.raises(UserError, match=rf"--{flag}: digits has no clean labels"):
         load(RunSettings(dataset="digits", **{flag: "0.1"}))
 
 
 def test_a_share_too_small_for_one_sample_is_an_error():
-    with pytest.raises(UserError, match="is none: ask for a larger share"):
+    with pytest.raises(UserError, match=r"is none: ask for a larger share"):
         load(RunSettings(clean="0.0001"))

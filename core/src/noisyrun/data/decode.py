@@ -33,8 +33,6 @@ def _open(stream: BinaryIO) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, BadImage):
         return str(error)
-    if isinstance(error, FileNotFoundError):
-        return "no such file" if error.filename else str(error)
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that Pillow knows"
     return " ".join(str(error).split()) or type(error).__name__

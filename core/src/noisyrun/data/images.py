@@ -93,8 +93,14 @@ class LazyImages(Images):
 
 def bad_image(raw: Raw, position: int, error: Exception) -> str:
     """The line that names an image which cannot be read."""
-    reason = "no such file" if isinstance(error, FileNotFoundError) and error.filename else str(error)
-    return f"cannot read the image in {raw.row(position)}: {reason}; --data.on-bad-image skip leaves such images out"
+    return (
+        f"cannot read the image in {raw.row(position)}: {_reason(error)}; "
+        "--data.on-bad-image skip leaves such images out"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return "no such file" if isinstance(error, FileNotFoundError) and error.filename else str(error)
 
 
 def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -126,14 +132,15 @@ def common_shape(raw: Raw, side: int | None) -> tuple[tuple[int, int, int], str 
         return (channels, side or height, side or width), None
     assert refs is not None
     shapes: list[tuple[int, int, int]] = []
+    bad = ""
     for position in np.unique(np.linspace(0, len(refs) - 1, min(_PROBED, len(refs))).astype(int)):
         try:
             with refs.open(int(position)) as stream:
                 shapes.append(probe(stream))
-        except (BadImage, OSError):
-            continue  # named when it is decoded
+        except (BadImage, OSError) as error:
+            bad = bad or f"{raw.row(int(position))}: {_reason(error)}"
     if not shapes:
-        raise UserError(f"no image of {raw.where} can be read, e.g. that in {raw.row(0)}")
+        raise UserError(f"no image of {raw.where} can be read, e.g. {bad}")
     channels = max(shape[0] for shape in shapes)
     if side is not None:
         return (channels, side, side), None
@@ -206,7 +213,7 @@ def read_images(raw: Raw, shape: tuple[int, int, int], skip: bool) -> tuple[Imag
     if not skip:
         first = min(errors)
         raise UserError(bad_image(raw, first, errors[first]))
-    lines = [f"{raw.row(position)}: {errors[position]}" for position in sorted(errors)]
+    lines = [f"{raw.row(position)}: {_reason(errors[position])}" for position in sorted(errors)]
     kept = np.setdiff1d(np.arange(len(refs)), np.fromiter(errors, np.int64))
     if not len(kept):
         raise UserError(f"no image of {raw.where} can be read, e.g. {lines[0]}")

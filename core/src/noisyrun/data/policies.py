@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from functools import cache
 
-import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -17,12 +16,26 @@ from noisyrun.data.hashing import below, uniform
 from noisyrun.settings import AugmentSettings
 
 #: Operations in a fixed order: a drawn number stands for one of them.
-_RAND = (
-    "Identity ShearX ShearY TranslateX TranslateY Rotate Brightness Color Contrast Sharpness Posterize Solarize "
-    "AutoContrast Equalize"
-).split()
+_RAND = [
+    "Identity",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Rotate",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Sharpness",
+    "Posterize",
+    "Solarize",
+    "AutoContrast",
+    "Equalize",
+]
 #: Operations whose strength may point either way.
-_SIGNED = frozenset("ShearX ShearY TranslateX TranslateY Rotate Brightness Color Contrast Sharpness".split())
+_SIGNED = frozenset(
+    ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness"]
+)
 
 #: AutoAugment's strengths run from 0 to 9, RandAugment's from 0 to 30.
 _AUTO_BINS, _RAND_BINS = 10, 31
