@@ -138,9 +138,7 @@ def test_logits_of_another_number_of_classes_are_refused() -> None:
 
 
 def test_half_precision_features_in_memory_stay_half_precision_and_come_as_floats() -> None:
-    bank = banks.build(
-        samples(), features_of().half(), torch.zeros(60, 4), settings=BankSettings(), device=CPU
-    )
+    bank = banks.build(samples(), features_of().half(), torch.zeros(60, 4), settings=BankSettings(), device=CPU)
     assert bank.store.features.dtype == torch.float16  # type: ignore[attr-defined]
     assert torch.equal(next(bank.blocks()).features, features_of().half().float())
 
