@@ -1,0 +1,131 @@
+"""The documentation: what it shows runs, and it leaves nothing out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from noisyrun.api.hooks import Lifecycle
+from noisyrun.api.plugin import API_VERSION, DiscoverySpec
+from noisyrun.cli import VERBS
+from noisyrun.config import resolve
+from noisyrun.report.summary import Part, Summary
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"(?P<mark><!-- runs -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
+
+
+def blocks(language: str) -> Iterator[tuple[str, str, bool]]:
+    """Page, text and whether it is marked to run, of every block in a language."""
+    for page in PAGES:
+        for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
+            if found["language"] == language:
+                yield page.name, found["text"], found["mark"] is not None
+
+
+def commands() -> list[tuple[str, str]]:
+    """Page and line of every noisyrun command in the documentation that is complete."""
+    lines = [(page, line) for page, text, _ in blocks("bash") for line in text.splitlines()]
+    for page in PAGES:
+        lines += [
+            (page.name, line) for line in re.findall(r"^    (noisyrun .*)$", page.read_text("utf-8"), re.MULTILINE)
+        ]
+    found = [(page, line.rpartition("uv run ")[2]) for page, line in lines]
+    return [(page, line) for page, line in found if line.startswith("noisyrun ") and not re.search(r"[…\[]", line)]
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, runs in blocks("python") if runs])
+def test_python_in_the_documentation_runs(page, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, page, "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, _ in blocks("toml")])
+def test_configuration_files_in_the_documentation_are_valid(page, text, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(text, encoding="utf-8")
+    given = tomllib.loads(text)
+    assert resolve(config=file).settings.epochs == given["epochs"]
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_commands_in_the_documentation_are_valid(page, line):
+    words = shlex.split(line, comments=True)[1:]
+    if words[:1] and not words[0].startswith("-"):
+        assert words[0] in VERBS
+        words = words[1:] if words[0] == "plan" else []
+    if "--help" in words or "--config" in words:
+        words = []
+    assert resolve(args=words).settings
+
+
+def test_the_documentation_holds_commands_and_code_to_check():
+    assert len(commands()) >= 8
+    assert any(runs for _, _, runs in blocks("python"))
+    assert any(True for _ in blocks("toml"))
+
+
+def test_every_hook_is_documented_with_its_arguments():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for spec in (DiscoverySpec, Lifecycle):
+        for name, hook in vars(spec).items():
+            if name.startswith("noisyrun_"):
+                names = hook.__code__.co_varnames[1 : hook.__code__.co_argcount]
+                assert f"| `{name}({', '.join(names)})` |" in text
+                assert ">>>" in hook.__doc__
+
+
+def test_every_key_of_the_summary_is_documented():
+    text = (ROOT / "docs" / "summary.md").read_text(encoding="utf-8")
+    for name, field in Summary.model_fields.items():
+        assert f"| `{name}` | {field.description} |" in text
+    parts = {"accuracy": "Accuracy", "label_accuracy": "LabelAccuracy", "detection": "Detection"}
+    parts |= {"data": "DataPart", "baseline": "Baseline"}
+    models = {model.__name__: model for model in Part.__subclasses__()}
+    for key, model in parts.items():
+        for name, field in models[model].model_fields.items():
+            assert f"| `{key}.{name}` | {field.description} |" in text
+
+
+def test_every_plugin_of_the_catalogue_is_documented():
+    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    with (ROOT / "core/src/noisyrun/registry.toml").open("rb") as file:
+        rows = tomllib.load(file)["plugin"]
+    sockets = {"side_info": "side info", "lifecycle": "tracking"}
+    for row in rows:
+        socket = sockets.get(row["kind"], row["kind"])
+        assert f"| `{row['name']}` | {socket} | {row['package']} | {row['paper']} | {row['status']} |" in text
+        assert f"`{row['name']}`" in readme
+
+
+def test_every_verb_is_documented():
+    text = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for verb in VERBS:
+        assert f"`noisyrun {verb}" in text
+
+
+def test_the_documentation_names_the_contract_version_in_force():
+    for page in ("architecture.md", "api.md"):
+        assert f"version {API_VERSION}" in (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("folder", ["core", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "plugins").iterdir())])
+def test_every_distribution_has_a_readme_a_licence_and_its_types(folder):
+    where = ROOT / folder
+    assert len((where / "README.md").read_text(encoding="utf-8").splitlines()) > 5
+    assert "Apache License" in (where / "LICENSE").read_text(encoding="utf-8")
+    assert list(where.glob("src/*/py.typed"))
