@@ -50,7 +50,7 @@ def test_no_samples_at_all_is_an_error(make_samples):
 def test_bags_hold_one_class_each_and_show_every_sample_once(make_samples):
     samples = make_samples(101, classes=5)
     sampler = Sampler(samples, BAGS(3), 32, seed=0)
-    rows, parts = _batches(sampler)
+    rows, _ = _batches(sampler)
     assert sampler.rows_per_batch == 30
     assert sorted(rows.positions[rows.mask].tolist()) == list(range(101))
     labels = samples.labels.single[rows.positions].reshape(-1, 3)

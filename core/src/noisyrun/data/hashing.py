@@ -49,10 +49,9 @@ def bits(stream: int | Tensor, counter: int | Tensor) -> Tensor:
     -----
     Steele, Lea & Flood, "Fast splittable pseudorandom number generators" (2014): the mix of stream + counter · γ.
     """
-    if isinstance(counter, Tensor):
-        x = (counter + 1) * _GOLDEN + stream
-    else:
-        x = stream + _signed((counter + 1) * _GOLDEN)
+    # A plain counter is multiplied in Python's integers, which do not fit a tensor until they are cut to 64 bits.
+    step = (counter + 1) * _GOLDEN
+    x = torch.as_tensor(stream + (step if isinstance(step, Tensor) else _signed(step)))
     for by, factor in _MIX:
         x = (x ^ _shifted(x, by)) * factor
     return x ^ _shifted(x, 31)

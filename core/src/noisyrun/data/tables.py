@@ -15,9 +15,12 @@ def _rows(path: Path, flag: str) -> list[list[str]]:
         raise UserError(f"{flag}: no file {path}")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-            quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-            return [row for row in csv.reader(file, delimiter=delimiter, quoting=quoting) if any(map(str.strip, row))]
+            comma = path.suffix.lower() == ".csv"
+            # In a TSV a quotation mark is a letter like any other.
+            reader = (
+                csv.reader(file, delimiter=",") if comma else csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            )
+            return [row for row in reader if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{flag}: {path} is no table of text ({error})") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def read(path: Path, settings: DataSettings) -> RawData:
     names = _classes(top, apart)
     if not names:
         raise UserError(f"{top} holds no folder with images, one for each class")
-    notes = ()
+    notes: tuple[str, ...] = ()
     loose = sum(1 for entry in top.iterdir() if entry.is_file() and entry.suffix.lower() in suffixes())
     if loose:
         notes = (f"{loose} images directly in {top} belong to no class folder and are left out",)
@@ -61,7 +62,8 @@ def _classes(top: Path, apart: set[Path]) -> tuple[str, ...]:
     )
 
 
-def _images(folder: Path, wanted: frozenset[str]):  # type: ignore[no-untyped-def]
+def _images(folder: Path, wanted: frozenset[str]) -> Iterator[str]:
+    """Paths of the images below a folder, sorted within each."""
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
