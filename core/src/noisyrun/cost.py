@@ -13,15 +13,18 @@ from torch import Tensor
 from noisyrun.api.stage import Stage
 from noisyrun.bank.sizes import choose_residence, parse_memory
 from noisyrun.data.samples import Data, Samples
+from noisyrun.engine.device import device_of
 from noisyrun.engine.network import Network, Step
 from noisyrun.engine.optim import make_optimizer
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.stages import expected_size
-from noisyrun.engine.trainer import device_of
 from noisyrun.plan import Plan
 
 #: Seconds to spend on measuring each of the two passes, and the fewest repetitions.
 BUDGET, LEAST = 1.0, 3
+
+#: Values that a measured batch may hold: a plan must not need the memory of the run it plans.
+VALUES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Cost:
     device
         Where it was measured.
     step
-        Seconds of a training step at the run's batch size.
+        Seconds of a training step, on average over the stages.
     forward
         Seconds to bring one sample through the network without training.
     steps, rounds
@@ -74,27 +77,31 @@ def estimate(plan: Plan, data: Data) -> Cost:
     assert plan.methods.backbone is not None
     with torch.random.fork_rng():
         network = Network(plan.methods.backbone, data.task).to(device)
-    size = min(settings.batch_size, len(train))
     precision = Precision(settings.train.amp, device)
-    step = _time(_training_step(network, train, size, plan, precision, device), device)
-    many = min(settings.eval.batch_size, len(train))
+    size = _affordable(train, settings.batch_size)
+    sample = _time(_training_step(network, train, size, plan, precision, device), device) / size
+    many = _affordable(train, settings.eval.batch_size)
     forward = _time(_forward(network, train, many, precision, device), device) / many
-    steps, epochs = 0, 0
+    steps, epochs, training = 0, 0, 0.0
     for stage in plan.stages:
-        each = math.ceil(expected_size(stage, train) / (stage.batch_size or settings.batch_size))
-        epochs += stage.epochs or math.ceil((stage.steps or 0) / each)
+        count = expected_size(stage, train)
+        batch = min(stage.batch_size or settings.batch_size, count)
+        each = math.ceil(count / batch)
         steps += stage.steps or each * (stage.epochs or 0)
+        epochs += stage.epochs or math.ceil((stage.steps or 0) / each)
+        seen = stage.steps * batch if stage.steps else count * (stage.epochs or 0)
+        training += seen * sample * _pixels(stage, train)
     rounds = sum(label_phases(stage, train, settings.batch_size) for stage in plan.stages)
     evaluated = sum(len(part) for part in (data.val, data.test) if part is not None)
     runs = 2 if settings.baseline else 1
     bank = len(train) * network.dim * 4
     return Cost(
         device=str(device),
-        step=step,
+        step=training / steps,
         forward=forward,
         steps=steps * runs,
         rounds=rounds,
-        training=step * steps * runs,
+        training=training * runs,
         features=forward * len(train) * rounds,
         evaluation=forward * evaluated * math.ceil(epochs / settings.eval.every) * runs,
         bank=bank if rounds else 0,
@@ -112,6 +119,20 @@ def label_phases(stage: Stage, train: Samples, batch_size: int) -> int:
     each = math.ceil(expected_size(stage, train) / (stage.batch_size or batch_size))
     epochs = stage.epochs or math.ceil((stage.steps or 0) / each)
     return math.ceil(epochs / int(stage.label_phase.removeprefix("every:")))
+
+
+def _affordable(train: Samples, wanted: int) -> int:
+    """How many samples to measure with: as many as the run takes at a time, within reason."""
+    task = train.task
+    values = (task.channels or 1) * math.prod(task.image_size) if task.image_size else task.feature_dim or 1
+    return max(1, min(wanted, len(train), VALUES // values))
+
+
+def _pixels(stage: Stage, train: Samples) -> float:
+    """How many times the pixels of the data a stage's resolution has."""
+    if stage.resolution is None or train.task.image_size is None:
+        return 1.0
+    return stage.resolution**2 / math.prod(train.task.image_size)
 
 
 def _inputs(train: Samples, count: int, device: torch.device) -> Tensor:
@@ -154,8 +175,11 @@ def _forward(
 
 def _time(action: Callable[[], object], device: torch.device) -> float:
     """Median seconds of an action, after one that warms up."""
-    seconds: list[float] = []
+    began = time.perf_counter()
     action()
+    if time.perf_counter() - began > 5 * BUDGET:
+        return time.perf_counter() - began
+    seconds: list[float] = []
     began = time.perf_counter()
     while len(seconds) < LEAST or (time.perf_counter() - began < BUDGET and len(seconds) < 20):
         start = time.perf_counter()

@@ -27,9 +27,9 @@ from noisyrun.data.build import assemble
 from noisyrun.data.raw import ROLES, Raw, RawData
 from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch, peak_memory
+from noisyrun.engine.device import device_of
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
-from noisyrun.engine.trainer import device_of
 from noisyrun.methods import Methods
 from noisyrun.report import summary as summaries
 from noisyrun.report.console import Console

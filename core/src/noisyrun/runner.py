@@ -23,11 +23,12 @@ from noisyrun.config import RunConfig, resolve
 from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import corrected_labels
+from noisyrun.engine.device import device_of
 from noisyrun.engine.interrupt import Interrupted
 from noisyrun.engine.label_phase import label_measures
 from noisyrun.engine.outcome import Outcome
 from noisyrun.engine.stages import baseline_stages
-from noisyrun.engine.trainer import Trainer, device_of
+from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
 from noisyrun.report import summary as summaries
@@ -99,8 +100,7 @@ def run(config: RunConfig | Mapping[str, Any] | Path | str | None = None, *, con
     >>> done.summary["accuracy"]["last"]  # doctest: +SKIP
     """
     if not isinstance(config, RunConfig):
-        path = config if isinstance(config, Path | str) else None
-        config = resolve(None if path is not None else config, config=path)
+        config = resolve(config=config) if isinstance(config, Path | str) else resolve(config)
     return _Session(config, console or Console()).start()
 
 

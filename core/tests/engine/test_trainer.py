@@ -8,7 +8,8 @@ import torch
 from noisyrun.api import PAD, Labels, Stage, UserError
 from noisyrun.api.stage import Optimizer, Schedule
 from noisyrun.engine import trainer as trainers
-from noisyrun.engine.trainer import Trainer, device_of
+from noisyrun.engine.device import device_of
+from noisyrun.engine.trainer import Trainer
 
 CPU = torch.device("cpu")
 
@@ -142,7 +143,7 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(kit, augment):
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(start.network.classifier.weight, outcome.network.classifier.weight)
     # Features that cannot change are made once.
-    assert (made._frozen_features is not None) == bool(augment)
+    assert (made.features.frozen(made._view(made.stages[-1])) is not None) == bool(augment)
 
 
 def test_a_run_on_features_alone_learns(kit):

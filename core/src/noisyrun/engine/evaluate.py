@@ -90,8 +90,12 @@ def _evaluate_multi(network: Network, samples: Samples, view: View) -> dict[str,
     classes = samples.task.num_classes
     scores = torch.cat([logits.cpu() for _, logits in predictions(network, samples, view)])
     truth, known = samples.labels.multi_hot(classes).bool(), samples.labels.known_mask(classes)
-    mean_ap = float(metrics.mean_average_precision(scores, truth, known))
-    return {"accuracy": mean_ap, "map": mean_ap, "ap_all": float(metrics.average_precision_all(scores, truth, known))}
+    mean_ap, ap_all = (
+        metrics.mean_average_precision(scores, truth, known),
+        metrics.average_precision_all(scores, truth, known),
+    )
+    found = {"accuracy": mean_ap, "map": mean_ap, "ap_all": ap_all}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @torch.no_grad()

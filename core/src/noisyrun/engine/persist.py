@@ -1,16 +1,73 @@
-"""Label state, methods and optimisers as trees of tensors and JSON values, for checkpoints."""
+"""A trainer and what it holds as trees of tensors and JSON values, for checkpoints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from noisyrun.api.labels import Targets
 from noisyrun.api.prototypes import Prototypes
+from noisyrun.engine import checkpoint, stages
+from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.optim import make_optimizer
+from noisyrun.engine.progress import Progress
 from noisyrun.methods import Methods
+
+if TYPE_CHECKING:
+    from noisyrun.engine.trainer import Trainer
+
+
+def trainer_tree(trainer: Trainer) -> dict[str, Any]:
+    """All that a trainer needs to go on. Seeds stand for generators, so there is no state of any."""
+    return {
+        "classes": list(trainer.data.task.classes),
+        "digests": dict(trainer.data.digests),
+        "config": trainer.config,
+        "progress": trainer.progress.as_dict(),
+        "network": dict(trainer.network.state_dict()),
+        # The first weights come from the seed again.
+        "snapshots": {name: state for name, state in trainer.snapshots.items() if name != "initial"},
+        "optimizer": None if trainer.optimizer is None else optimizer_tree(trainer.optimizer),
+        "optimizer_stage": trainer.optimizer_stage,
+        "precision": trainer.precision.state_dict(),
+        "labels": state_tree(trainer.state),
+        "methods": methods_tree(trainer.methods),
+        "kept": {name: list(pair) for name, pair in trainer.kept.items()},
+        "selected": trainer.selected,
+    }
+
+
+def restore_trainer(trainer: Trainer, saved: Mapping[str, Any], path: Path) -> None:
+    """Bring a freshly built trainer to where another one stood.
+
+    Raises
+    ------
+    UserError
+        When the checkpoint is of another task, data set, configuration or network.
+    """
+    checkpoint.check_fits(
+        saved, path, classes=trainer.data.task.classes, digests=trainer.data.digests, config=trainer.config
+    )
+    trainer.progress = Progress.from_dict(saved["progress"])
+    trainer.clock = Stopwatch(trainer.progress.seconds)
+    checkpoint.load_module(trainer.network, saved["network"], path)
+    trainer.snapshots |= saved["snapshots"]
+    load_methods(trainer.methods, saved["methods"])
+    trainer.state = state_from(saved["labels"], trainer.methods, trainer.device)
+    trainer.precision.load_state_dict(saved["precision"])
+    trainer.kept = {name: (classes, probs) for name, (classes, probs) in saved["kept"].items()}
+    trainer.selected = saved["selected"]
+    if saved["optimizer"] is not None:
+        trainer.optimizer_stage = saved["optimizer_stage"]
+        stage = trainer.stages[trainer.optimizer_stage]
+        trainer.network.freeze(stage.trains)
+        config = stages.optimizer_of(stage, trainer.settings)
+        trainer.optimizer = make_optimizer(trainer.network.parameters(), config)
+        load_optimizer(trainer.optimizer, saved["optimizer"])
 
 
 def state_tree(state: LabelState) -> dict[str, Any]:

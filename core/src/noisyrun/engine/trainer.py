@@ -5,64 +5,40 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from noisyrun import bank as banks
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult
 from noisyrun.api.needs import UNIFORM, Batches
 from noisyrun.api.phase import Phase
 from noisyrun.api.side_info import SideInfo
-from noisyrun.api.stage import Optimizer, Schedule, Stage
+from noisyrun.api.stage import Stage
 from noisyrun.bank.sizes import parse_memory
-from noisyrun.data.loader import TrainLoader, augmentation
+from noisyrun.data.loader import TrainLoader
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, persist, stages
 from noisyrun.engine.clock import Stopwatch, peak_memory
-from noisyrun.engine.evaluate import View, all_features, evaluate, top_predictions
+from noisyrun.engine.evaluate import View, evaluate, top_predictions
+from noisyrun.engine.features import FeatureSource
 from noisyrun.engine.interrupt import Interrupted, StopRequest
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
 from noisyrun.engine.network import build_network
-from noisyrun.engine.optim import make_optimizer, rate_factor, set_rate
+from noisyrun.engine.optim import make_optimizer, set_rate
 from noisyrun.engine.outcome import Outcome
 from noisyrun.engine.precision import Precision, deterministic, seed_build, seed_step
 from noisyrun.engine.progress import Progress
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.watch import LossWatch
+from noisyrun.engine.work import Work
 from noisyrun.methods import Methods
 from noisyrun.report.console import Console
 from noisyrun.settings import RunSettings
 from noisyrun.tracking.manager import Observers
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What the epochs of a stage have in common."""
-
-    stage: Stage
-    loader: TrainLoader
-    view: View
-    epochs: int
-    steps: int
-    optimizer: torch.optim.Optimizer
-    settings: Optimizer
-    schedule: Schedule
-    #: Where the stage starts within its schedule, and what that spans: (epochs, steps).
-    start: tuple[int, int]
-    total: tuple[int, int]
-    parameters: list[nn.Parameter]
-    given_features: bool
-
-    def rate(self, epoch: int, step: int) -> float:
-        """Learning rate at an epoch and a step of the stage."""
-        unit = 0 if self.schedule.by == "epoch" else 1
-        position = self.start[unit] + (epoch, step)[unit]
-        return self.settings.lr * rate_factor(self.schedule, position, self.total[unit])
 
 
 class Trainer:
@@ -118,12 +94,11 @@ class Trainer:
         self.precision = Precision(settings.train.amp, device)
         self.stop = StopRequest()
         self.kept: dict[str, tuple[Tensor, Tensor]] = {}
-        self._snapshots: dict[str, dict[str, Tensor]] = {}
-        self._selected: Tensor | None = None
-        self._optimizer: torch.optim.Optimizer | None = None
-        self._optimizer_stage = -1
+        self.snapshots: dict[str, dict[str, Tensor]] = {}
+        self.selected: Tensor | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
+        self.optimizer_stage = -1
         self._side: SideInfo | None = None
-        self._frozen_features: Tensor | None = None
 
     def run(self, *, resume: bool = False) -> Outcome:
         """Train to the end.
@@ -148,7 +123,7 @@ class Trainer:
         ):
             self.build()
             if resume and self.path is not None and self.path.exists():
-                self._restore(checkpoint.load(self.path))
+                persist.restore_trainer(self, checkpoint.load(self.path), self.path)
             for number in range(self.progress.stage, len(self.stages)):
                 self._run_stage(number)
         return self._outcome()
@@ -171,7 +146,7 @@ class Trainer:
             if at.epochs % self.settings.train.checkpoint_every == 0 or at.stage == len(self.stages):
                 self._save()
 
-    def _train_epoch(self, work: _Work, tables: LabelTables) -> None:
+    def _train_epoch(self, work: Work, tables: LabelTables) -> None:
         at, began = self.progress, time.perf_counter()
         watch = LossWatch(self.settings.train.log_every, self.device, at.loss)
         before = at.epoch * work.loader.steps_per_epoch
@@ -195,7 +170,7 @@ class Trainer:
             at.loss = float(watch.total)
         at.epoch_seconds += time.perf_counter() - began
 
-    def _finish_epoch(self, work: _Work) -> None:
+    def _finish_epoch(self, work: Work) -> None:
         """Evaluate, tell, and stand at the beginning of the next epoch."""
         at = self.progress
         record: dict[str, Any] = {
@@ -216,9 +191,10 @@ class Trainer:
         self.console.epoch(result, self._all_epochs())
         self.observers.epoch_end(result)
 
-    def _evaluate(self, work: _Work) -> dict[str, float]:
+    def _evaluate(self, work: Work) -> dict[str, float]:
         """Numbers on noisy validation and on the test set; the test set's never choose anything."""
-        at, found = self.progress, {}
+        at = self.progress
+        found: dict[str, float] = {}
         with self.clock("evaluate"):
             for name, split in (("val", self.data.val), ("test", self.data.test)):
                 if split is not None and len(split):
@@ -234,11 +210,12 @@ class Trainer:
         at = self.progress
         if at.labelled or not self.methods.judge_labels or not _due(stage, at.epoch):
             return
-        began, logged = time.perf_counter(), {}
+        began = time.perf_counter()
+        logged: dict[str, float] = {}
         phase = self._phase(stage, logged)
         side = self._side_info()
         with self.clock("features"):
-            bank = self._bank(stage)
+            bank = self.features.bank(self._view(stage), self.kept)
         try:
             with self.clock("label_phase"):
                 self.state = run_label_phase(
@@ -271,66 +248,34 @@ class Trainer:
     def _side_info(self) -> SideInfo:
         """What the encoders give: once a run, and again, from their restored state, after a resume."""
         if self._side is None:
-            side, logged = SideInfo(), {}
-            phase = replace(self._phase(self.stages[0], logged), round=0, epoch=0, previous=None)
+            side = SideInfo()
+            phase = replace(self._phase(self.stages[0], {}), round=0, epoch=0, previous=None)
             with self.clock("label_phase"):
                 for encoder in self.methods.side_info:
                     side = encoder(self.data.task, self.data.train.text, side, phase.of(encoder.key))
             self._side = side
         return self._side
 
-    def _bank(self, stage: Stage) -> banks.StoredBank:
-        train, view = self.data.train, self._view(stage)
-        given = self._features_if_frozen(stage)
-        common = {"settings": self.settings.bank, "device": self.device, "folder": self.folder}
-        if given is not None:
-            with torch.no_grad():
-                logits = torch.cat([self.network.head(part).float() for part in given.split(16_384)])
-            return banks.build(train, given, logits, predictions=self.kept, **common)
-        return banks.extract(
-            self.network,
-            train,
-            mean=view.mean,
-            std=view.std,
-            resolution=view.resolution,
-            batch_size=view.batch_size,
-            predictions=self.kept,
-            amp=self.precision.dtype,
-            **common,
-        )
-
-    def _features_if_frozen(self, stage: Stage) -> Tensor | None:
-        """Features [N, D] of a backbone that does not change, computed once; None where they must be made anew."""
-        train = self.data.train
-        if not self.network.frozen or not any(True for _ in self.network.extractor.parameters()):
-            return None
-        if augmentation(train, self.settings.augment, self.settings.seed, stage.resolution) is not None:
-            return None
-        if len(train) * self.network.dim * 4 > parse_memory(self.settings.bank.memory) // 2:
-            return None
-        if self._frozen_features is None:
-            with self.clock("features"):
-                self._frozen_features = all_features(self.network, train, self._view(stage))
-        return self._frozen_features
-
     def _enter(self, stage: Stage) -> None:
         """Put the stage's starting weights in place, and choose what trains."""
         at = self.progress
         if not at.entered:
             at.entered = True
-            self._frozen_features = None
+            self.features.forget()
             if stage.weights_from != "continue":
-                self.network.load_state_dict(self._snapshots[stage.weights_from])
+                self.network.load_state_dict(self.snapshots[stage.weights_from])
         self.network.freeze(stage.trains)
 
     def _select(self, stage: Stage) -> None:
         if not self.progress.selected:
-            self._selected = stages.select(stage, self.data.train, self.state)
+            self.selected = stages.select(stage, self.data.train, self.state)
             self.progress.selected = True
 
-    def _prepare(self, number: int) -> _Work:
+    def _prepare(self, number: int) -> Work:
         stage, at, train = self.stages[number], self.progress, self.data.train
-        view, given = self._view(stage), self._features_if_frozen(stage)
+        view = self._view(stage)
+        with self.clock("features"):
+            given = self.features.frozen(view)
         samples = train if given is None else replace(train, images=None, features=given)
         loader = TrainLoader(
             samples,
@@ -342,14 +287,14 @@ class Trainer:
             device=self.device,
             mean=view.mean,
             std=view.std,
-            positions=self._selected,
+            positions=self.selected,
             resolution=stage.resolution,
             workers=self.settings.data.workers,
         )
         at.lengths[stage.name] = epochs, steps = stages.length(stage, loader.steps_per_epoch)
         start, total = stages.schedule_place(self.stages, number, self._lengths())
         optimizer = self._optimizer_of(number)
-        return _Work(
+        return Work(
             stage=stage,
             loader=loader,
             view=view,
@@ -366,14 +311,14 @@ class Trainer:
 
     def _optimizer_of(self, number: int) -> torch.optim.Optimizer:
         """The optimiser of a stage: that of the stages before it, momentum and all, where they share a schedule."""
-        stage, made_for = self.stages[number], self._optimizer_stage
+        stage, made_for = self.stages[number], self.optimizer_stage
         shared = made_for in stages.span(self.stages, number) and self.stages[made_for].trains == stage.trains
-        if self._optimizer is None or not shared:
-            self._optimizer_stage = number
-            self._optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
-        return self._optimizer
+        if self.optimizer is None or not shared:
+            self.optimizer_stage = number
+            self.optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
+        return self.optimizer
 
-    def _leave(self, stage: Stage, work: _Work) -> None:
+    def _leave(self, stage: Stage, work: Work) -> None:
         """Keep what later stages ask for."""
         if stage.keep_predictions is not None:
             with self.clock("features"):
@@ -384,7 +329,7 @@ class Trainer:
 
     def _keep_snapshot(self, name: str) -> None:
         if any(stage.weights_from == name for stage in self.stages):
-            self._snapshots[name] = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
+            self.snapshots[name] = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
 
     def _view(self, stage: Stage) -> View:
         extractor, data = self.network.extractor, self.data
@@ -416,10 +361,12 @@ class Trainer:
             task = replace(task, feature_dim=self.data.train.features.shape[1])
         seed_build(self.settings.seed)
         network = build_network(self.methods, task, dropout=train.dropout, label_smoothing=train.label_smoothing)
-        layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format
-        self.network = network.to(self.device, memory_format=layout)
+        self.network = network.to(self.device)
+        if self.device.type == "cuda":
+            self.network = self.network.to(memory_format=torch.channels_last)
         if train.compile:
             self.network.extractor.compile()
+        self.features = FeatureSource(self.network, self.data.train, self.settings, self.folder)
         self._keep_snapshot("initial")
 
     def _stop_if_asked(self, watch: LossWatch, began: float) -> None:
@@ -435,46 +382,8 @@ class Trainer:
         if self.path is None:
             return
         with self.clock("checkpoint"):
-            checkpoint.save(
-                self.path,
-                {
-                    "classes": list(self.data.task.classes),
-                    "digests": dict(self.data.digests),
-                    "config": self.config,
-                    "progress": self.progress.as_dict(),
-                    "network": dict(self.network.state_dict()),
-                    "snapshots": {k: v for k, v in self._snapshots.items() if k != "initial"},
-                    "optimizer": None if self._optimizer is None else persist.optimizer_tree(self._optimizer),
-                    "optimizer_stage": self._optimizer_stage,
-                    "precision": self.precision.state_dict(),
-                    "labels": persist.state_tree(self.state),
-                    "methods": persist.methods_tree(self.methods),
-                    "kept": {name: list(pair) for name, pair in self.kept.items()},
-                    "selected": self._selected,
-                },
-            )
+            checkpoint.save(self.path, persist.trainer_tree(self))
         self.observers.checkpoint(self.path, self.progress.epochs)
-
-    def _restore(self, saved: Mapping[str, Any]) -> None:
-        assert self.path is not None
-        checkpoint.check_fits(
-            saved, self.path, classes=self.data.task.classes, digests=self.data.digests, config=self.config
-        )
-        self.progress = Progress.from_dict(saved["progress"])
-        self.clock = Stopwatch(self.progress.seconds)
-        checkpoint.load_module(self.network, saved["network"], self.path)
-        self._snapshots |= saved["snapshots"]
-        persist.load_methods(self.methods, saved["methods"])
-        self.state = persist.state_from(saved["labels"], self.methods, self.device)
-        self.precision.load_state_dict(saved["precision"])
-        self.kept = {name: (pair[0], pair[1]) for name, pair in saved["kept"].items()}
-        self._selected = saved["selected"]
-        if saved["optimizer"] is not None:
-            self._optimizer_stage = saved["optimizer_stage"]
-            stage = self.stages[self._optimizer_stage]
-            self.network.freeze(stage.trains)
-            self._optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
-            persist.load_optimizer(self._optimizer, saved["optimizer"])
 
     def _outcome(self) -> Outcome:
         at = self.progress
@@ -496,20 +405,3 @@ def _due(stage: Stage, epoch: int) -> bool:
     if stage.label_phase == "once":
         return epoch == 0
     return epoch % int(stage.label_phase.removeprefix("every:")) == 0
-
-
-def device_of(name: str) -> torch.device:
-    """The device of ``--device``."""
-    from noisyrun.api.errors import UserError
-
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device: must be auto, cpu, cuda or cuda:N (got {name!r})") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device: there is no GPU that torch can use here; leave --device out, or give cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device: {name} is not there ({torch.cuda.device_count()} GPUs); give a lower number")
-    return device

@@ -1,0 +1,93 @@
+"""Features of the training samples: a bank for a label phase, and those of a backbone that does not change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from noisyrun import bank as banks
+from noisyrun.bank.sizes import parse_memory
+from noisyrun.data.loader import augmentation
+from noisyrun.data.samples import Samples
+from noisyrun.engine.evaluate import View, all_features
+from noisyrun.engine.network import Network
+from noisyrun.settings import RunSettings
+
+#: Rows that pass the head at a time.
+_ROWS = 16_384
+
+
+class FeatureSource:
+    """Gives features of the training samples, and makes those of a frozen backbone only once.
+
+    Parameters
+    ----------
+    folder
+        Where a bank on disk goes; None: the system's folder for temporary files.
+    """
+
+    def __init__(self, network: Network, train: Samples, settings: RunSettings, folder: Path | None) -> None:
+        self.network = network
+        self.train = train
+        self.settings = settings
+        self.folder = folder
+        self._held: Tensor | None = None
+
+    def forget(self) -> None:
+        """The backbone may have changed, or how it is shown the images."""
+        self._held = None
+
+    def frozen(self, view: View) -> Tensor | None:
+        """Features [N, D] of a backbone that does not change, on the device; None where they must be made anew.
+
+        So it is when the backbone trains, when images are augmented, when there is nothing to compute, or when they
+        would take more than a label phase may.
+        """
+        settings, network = self.settings, self.network
+        if not network.frozen or next(network.extractor.parameters(), None) is None:
+            return None
+        if augmentation(self.train, settings.augment, settings.seed, view.resolution) is not None:
+            return None
+        if len(self.train) * network.dim * 4 > parse_memory(settings.bank.memory) // 2:
+            return None
+        if self._held is None:
+            self._held = all_features(network, self.train, view)
+        return self._held
+
+    def bank(self, view: View, kept: Mapping[str, tuple[Tensor, Tensor]]) -> banks.StoredBank:
+        """The bank of a label phase, from the network as it stands.
+
+        Parameters
+        ----------
+        kept
+            Predictions that earlier stages kept, by name.
+        """
+        held = self.frozen(view)
+        if held is None:
+            return banks.extract(
+                self.network,
+                self.train,
+                settings=self.settings.bank,
+                device=view.device,
+                folder=self.folder,
+                mean=view.mean,
+                std=view.std,
+                resolution=view.resolution,
+                batch_size=view.batch_size,
+                predictions=kept,
+                amp=view.precision.dtype,
+            )
+        with torch.no_grad():
+            logits = torch.cat([self.network.head(part).float() for part in held.split(_ROWS)])
+        return banks.build(
+            self.train,
+            held,
+            logits,
+            settings=self.settings.bank,
+            device=view.device,
+            folder=self.folder,
+            predictions=kept,
+        )
