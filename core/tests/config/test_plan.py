@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from noisyrun import cost
 from noisyrun import plan as plans
 from noisyrun.api import (
     BAGS,
@@ -22,7 +23,6 @@ from noisyrun.api import (
     UserError,
 )
 from noisyrun.config import RunConfig, resolve
-from noisyrun.cost import estimate, label_phases
 from noisyrun.data.samples import Data, Images, Samples, no_labels
 from noisyrun.methods import Methods
 from noisyrun.plugins import Switches, discover
@@ -272,14 +272,23 @@ def test_the_cost_counts_steps_and_label_phases(core):
     small = {"tracking": None, "device": "cpu", "epochs": 6, "batch_size": 10, "backbone": {"small-cnn": {"width": 2}}}
     config = resolve({**small, "train.label_phase_every": 2}, registry=core)
     plan = plans.check(config, replace(plans.make_methods(config), weighters=(Asks(),)), data())
-    cost = estimate(plan, data())
-    assert cost.steps == 6 * 3  # 24 samples in batches of 10
-    assert cost.rounds == 2  # four epochs after two of warm-up, every second
-    assert cost.total > cost.training > 0
-    assert cost.bank == N * plan.methods.backbone(data().task).dim * 4
+    found = cost.estimate(plan, data())
+    assert found.steps == 6 * 3  # 24 samples in batches of 10
+    assert found.rounds == 2  # four epochs after two of warm-up, every second
+    assert found.total > found.training > 0
+    assert found.bank == N * plan.methods.backbone(data().task).dim * 4
+
+
+def test_the_cost_of_a_stage_grows_with_its_pixels(core, monkeypatch):
+    monkeypatch.setattr(cost, "_time", lambda action, device: 1.0)
+    stages = [{"name": "s", "epochs": 1}, {"name": "t", "epochs": 1, "resolution": 16}]
+    given = {"tracking": None, "device": "cpu", "batch_size": 12, "backbone": {"small-cnn": {"width": 2}}}
+    config = resolve({**given, "stages": stages}, registry=core)
+    plan = plans.check(config, plans.make_methods(config), data())
+    assert cost.estimate(plan, data()).training == pytest.approx(2 + 2 * 4)  # two steps of a second, then of four
 
 
 def test_stages_of_steps_have_label_phases_by_epoch(core):
     stages = [{"name": "s", "steps": 7, "label_phase": "every:1"}, {"name": "t", "steps": 7, "label_phase": "once"}]
     made = resolve({"tracking": None, "stages": stages}, registry=core).settings.stages
-    assert [label_phases(stage, samples(), 10) for stage in made] == [3, 1]
+    assert [cost.label_phases(stage, samples(), 10) for stage in made] == [3, 1]
