@@ -7,6 +7,7 @@ below each of those: no pair of classes is ever visited one by one, and 50,000 c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -65,7 +66,7 @@ class Hierarchy:
         over = [_ancestors(node, self._above.__getitem__, self._above) for node in self.nodes]
         starts, names = self.starts.tolist(), self.nodes
         found = []
-        for start, stop in zip(starts, starts[1:]):
+        for start, stop in pairwise(starts):
             up = {
                 names[node]: edge
                 for node, edge in zip(self.ancestors[start:stop].tolist(), self.edges[start:stop].tolist())

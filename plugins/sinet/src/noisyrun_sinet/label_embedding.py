@@ -32,7 +32,9 @@ class LabelEmbedding(nn.Module):
         super().__init__()
         self.width = width
         self.hidden = hidden
-        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        # torch draws weights of its own, which must not move the global generator; `reset` draws those that count.
+        with torch.random.fork_rng(devices=[]):
+            self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
 
     def reset(self, generator: torch.Generator) -> None:
         """Draw the weights from a generator."""

@@ -156,7 +156,7 @@ class SinetSideInfo(SideInfoEncoder[SinetSideInfoConfig]):
             return embed(model, Tokens(encoder, texts[:count], phase.device, phase.memory // 2), range(count))
         tokens = Tokens(encoder, texts, phase.device, phase.memory // 2)
         model = LabelEmbedding(encoder.dim, self.config.hidden)
-        steps = self.config.steps or max(300, 20 * -(-len(texts) // self.config.batch_size))
+        steps = self.config.steps or max(30, 2 * -(-len(texts) // self.config.batch_size))
         loss = train(
             model,
             tokens,

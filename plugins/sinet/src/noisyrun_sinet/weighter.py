@@ -155,7 +155,7 @@ def _cosines(queries: Tensor, vectors: Tensor, which: Tensor) -> Tensor:
     """Dot products of queries [R, E] with the vectors [U, P, E] of their own class, `which` int64 [R]: [R, P]."""
     classes, count, width = vectors.shape
     if classes * count <= _PRODUCT:
-        all_of_them = (queries @ vectors.reshape(-1, width).T).reshape(-1, classes, count)
+        all_of_them = (queries @ vectors.reshape(-1, width).T).reshape(len(queries), classes, count)
         own = which[:, None, None].expand(-1, 1, count)
         return all_of_them.gather(1, own).squeeze(1)
     step = max(1, _GATHERED // (count * width))

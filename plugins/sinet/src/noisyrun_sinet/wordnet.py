@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,7 +91,9 @@ def find(
     for c, name in enumerate(names):
         given = senses.get(name) or (wnids[c] if wnids is not None and wnids[c] else None)
         try:
-            synset = _by_id(wordnet, given, name) if given else _by_name(wordnet, name, ambiguous)
+            # A search for near names reads all of WordNet: worth it for the problems that will be shown first.
+            near = len(problems) < 3
+            synset = _by_id(wordnet, given, name) if given else _by_name(wordnet, name, ambiguous, near)
             found.append(synset)
         except UserError as problem:
             problems.append(str(problem))
@@ -108,17 +112,19 @@ def parents(node: str) -> tuple[str, ...]:
 
 
 def _by_id(wordnet: Any, given: str, name: str) -> Any:
-    try:
-        if _WNID.match(given):
-            return wordnet.synset_from_pos_and_offset("n", int(given[1:]))
-        if _SENSE.match(given):
-            return wordnet.synset(given)
-    except Exception:  # NLTK raises ValueError, WordNetError or AssertionError for an offset inside a record
-        raise UserError(f"class {name!r}: no noun {given!r} in WordNet 3.0") from None
-    raise UserError(f"class {name!r}: {given!r} is neither a wnid (n02084071) nor a noun sense (crane.n.05)")
+    if not _WNID.match(given) and not _SENSE.match(given):
+        raise UserError(f"class {name!r}: {given!r} is neither a wnid (n02084071) nor a noun sense (crane.n.05)")
+    synset = None
+    with warnings.catch_warnings(), suppress(Exception):  # NLTK warns or raises any of four errors for a wrong offset
+        warnings.simplefilter("ignore")
+        wnid = _WNID.match(given)
+        synset = wordnet.synset_from_pos_and_offset("n", int(given[1:])) if wnid else wordnet.synset(given)
+    if synset is None:
+        raise UserError(f"class {name!r}: no noun {given!r} in WordNet 3.0")
+    return synset
 
 
-def _by_name(wordnet: Any, name: str, ambiguous: Literal["error", "first"]) -> Any:
+def _by_name(wordnet: Any, name: str, ambiguous: Literal["error", "first"], near: bool) -> Any:
     words = [word.strip().replace(" ", "_") for word in name.split(",") if word.strip()]
     for word in words:
         if _WNID.match(word) or _SENSE.match(word):
@@ -129,10 +135,10 @@ def _by_name(wordnet: Any, name: str, ambiguous: Literal["error", "first"]) -> A
         if ambiguous == "error" and len(options) > 1:
             counts = [_count(synset, word) for synset in options]
             if counts[0] <= max(counts[1:]):
-                raise UserError(f"{name!r} is ambiguous: {', '.join(map(_say, options[:4]))}")
+                raise UserError(f"{name!r} is ambiguous: {', '.join(map(_say, options[:6]))}")
         return options[0]
-    near = difflib.get_close_matches((words or [""])[0].lower(), wordnet.all_lemma_names("n"), n=3, cutoff=0.75)
-    hint = f" (near: {', '.join(near)})" if near else ""
+    found = difflib.get_close_matches(words[0].lower(), wordnet.all_lemma_names("n"), 3, 0.75) if near and words else []
+    hint = f" (near: {', '.join(found)})" if found else ""
     raise UserError(f"no noun {name!r}{hint}")
 
 
