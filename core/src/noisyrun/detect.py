@@ -232,7 +232,7 @@ class _Detector:
         side = SideInfo()
         for encoder in self.methods.side_info:
             with self.clock(encoder.key):
-                side = encoder(data.task, data.train.text, side, phase.of(encoder.key))
+                side = encoder(data.task, data.train.labelled_text, side, phase.of(encoder.key))
         return run_label_phase(bank, self.methods, side, phase, self.settings, data.train.truth, self.console.warn)
 
     def _detection(self, data: Data, state: LabelState, notes: list[str]) -> Detection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,6 +88,11 @@ class Samples:
 
     def __len__(self) -> int:
         return self.index.shape[0]
+
+    @property
+    def labelled_text(self) -> Text:
+        """`text` with the observed labels, so that encoders can read the texts of samples by class."""
+        return replace(self.text, labels=self.labels)
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ class Trainer:
             phase = replace(self._phase(self.stages[0], {}), round=0, epoch=0, previous=None)
             with self.clock("label_phase"):
                 for encoder in self.methods.side_info:
-                    side = encoder(self.data.task, self.data.train.text, side, phase.of(encoder.key))
+                    side = encoder(self.data.task, self.data.train.labelled_text, side, phase.of(encoder.key))
             self._side = side
         return self._side
 

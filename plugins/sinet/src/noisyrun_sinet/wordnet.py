@@ -87,7 +87,8 @@ def find(
     stray = [name for name in senses if name not in set(names)]
     if stray:
         raise UserError(f"senses: {', '.join(map(repr, stray[:5]))} is no class of this data set")
-    found, problems = [], []
+    found: list[Any] = []
+    problems: list[str] = []
     for c, name in enumerate(names):
         given = senses.get(name) or (wnids[c] if wnids is not None and wnids[c] else None)
         try:
