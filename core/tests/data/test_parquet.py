@@ -165,3 +165,31 @@ def test_names_of_classes_may_be_text(write):
     data = _load(write(names=None, label=["dog", "cat", "bird"] * 3))
     assert data.task.classes == ("bird", "cat", "dog")
     assert data.train.labels.single.tolist() == [2, 1, 0] * 3
+
+
+def test_a_table_of_classes_by_name_may_be_in_any_order(write, tmp_path):
+    path, table = write(), tmp_path / "classes.tsv"
+    table.write_text("label\tdescription\nbird\tsings\ncat\tpurrs\ndog\tbarks\n")
+    text = _load(path, classes=table).train.text
+    assert text.names == ("cat", "dog", "bird")
+    assert text.descriptions == ("purrs", "barks", "sings")
+    table.write_text("label\tdescription\nbird\tsings\ncats\tpurrs\ndog\tbarks\n")
+    with pytest.raises(UserError, match=r"has no row for class 'cat'; did you mean 'cats'"):
+        _load(path, classes=table)
+
+
+def test_a_class_that_a_sample_names_twice_counts_once(write):
+    data = _load(write(labels=[[0, 0, 1], [2, 2, 2], [1, 0, 1]] * 3))
+    assert data.train.labels.classes[:3].tolist() == [[0, 1, -1], [2, -1, -1], [1, 0, -1]]
+
+
+def test_names_in_one_column_and_numbers_in_another_are_refused(write):
+    path = write(names=None, noisy_label=[0, 1, 2] * 3, clean_label=["a", "b", "c"] * 3)
+    with pytest.raises(UserError, match=r"'noisy_label' and 'clean_label' must all hold names or all hold numbers"):
+        _load(path)
+
+
+def test_images_that_would_fill_the_memory_are_refused(write, monkeypatch):
+    monkeypatch.setattr("noisyrun.data.sources.parquet._MEMORY_SHARE", 0)
+    with pytest.raises(UserError, match=r"would fill the memory"):
+        _load(write())

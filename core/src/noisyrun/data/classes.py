@@ -82,8 +82,12 @@ def _from_labels(raw: RawData) -> tuple[str, ...]:
     """Names in the label columns of the training set; for integers, all up to the highest."""
     roles = [role for role in ("label", "truth", "trusted") if role in raw.train.columns]
     parts = [_flat(raw.train.columns[role]) for role in roles]
-    if any(pa.types.is_string(part.type) or pa.types.is_large_string(part.type) for part in parts):
-        values = {value for part in parts for value in pc.unique(part.cast(pa.large_string())).to_pylist()}
+    named = [_is_text(part) for part in parts]
+    if any(named):
+        if not all(named):
+            columns = " and ".join(repr(raw.train.names[role]) for role in roles)
+            raise UserError(f"{raw.train.where}: columns {columns} must all hold names or all hold numbers")
+        values = {value for part in parts for value in pc.unique(part).to_pylist()}
         return tuple(sorted(values - {None, ""}))
     highest, distinct = -1, set[int]()
     for role, part in zip(roles, parts):
@@ -103,12 +107,14 @@ def _from_table(path: Path, source: tuple[str, ...] | None) -> Classes:
     if "label" not in columns:
         raise UserError(f"--data.classes: {path} has no column 'label' (it has {', '.join(columns)})")
     labels = columns["label"]
-    if all(label.isdigit() for label in labels):
+    numbered = all(label.isdigit() for label in labels)
+    if numbered:
         places = [int(label) for label in labels]
         if sorted(places) != list(range(len(places))):
             raise UserError(f"--data.classes: labels in {path} must run from 0 to {len(places) - 1}, each once")
-        rows = np.argsort(places)
-        columns = {name: [values[row] for row in rows] for name, values in columns.items()}
+        columns = _reordered(columns, np.argsort(places).tolist())
+    elif source is not None:
+        columns = _reordered(columns, _rows_of(path, columns, source))
     wnids, words = columns.get("wnid"), columns.get("words")
     if words is not None:
         names = [line.split(",")[0].strip() for line in words]
@@ -122,7 +128,7 @@ def _from_table(path: Path, source: tuple[str, ...] | None) -> Classes:
     aliases: dict[str, int] = {}
     for values in (columns["label"], words, wnids, names):
         aliases.update({value: c for c, value in enumerate(values or ())})
-    if source is not None:
+    if numbered and source is not None:
         _agree(path, source, names, aliases)
     descriptions = columns.get("description")
     return Classes(
@@ -131,6 +137,21 @@ def _from_table(path: Path, source: tuple[str, ...] | None) -> Classes:
         None if descriptions is None else tuple(descriptions),
         aliases=aliases,
     )
+
+
+def _reordered(columns: dict[str, list[str]], rows: Sequence[int]) -> dict[str, list[str]]:
+    return {name: [values[row] for row in rows] for name, values in columns.items()}
+
+
+def _rows_of(path: Path, columns: Mapping[str, list[str]], source: tuple[str, ...]) -> list[int]:
+    """Row of a table of classes for each name that the data itself carries."""
+    rows: dict[str, int] = {}
+    for column in ("words", "wnid", "label"):
+        rows.update({value: row for row, value in enumerate(columns.get(column, ()))})
+    for name in source:
+        if name not in rows:
+            raise UserError(f"--data.classes: {path} has no row for class {name!r}{did_you_mean(name, rows)}")
+    return [rows[name] for name in source]
 
 
 def _agree(path: Path, source: tuple[str, ...], names: Sequence[str], aliases: Mapping[str, int]) -> None:
@@ -163,6 +184,10 @@ def _is_list(column: pa.Array) -> bool:
     return pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
 
 
+def _is_text(column: pa.Array) -> bool:
+    return pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+
+
 def _integers(raw: Raw, role: str, values: pa.Array) -> pa.Array:
     """Numbers as int64; a fraction is an error, a missing number in a column of floats is none."""
     if pa.types.is_null(values.type):
@@ -171,7 +196,7 @@ def _integers(raw: Raw, role: str, values: pa.Array) -> pa.Array:
         values = pc.if_else(pc.is_finite(values), values, pa.scalar(None, values.type))
     try:
         return values.cast(pa.int64())
-    except pa.ArrowInvalid:
+    except pa.ArrowException:
         raise UserError(f"{raw.where}: column {raw.names.get(role, role)!r} holds numbers that are no class") from None
 
 
@@ -192,7 +217,7 @@ def encode(raw: Raw, role: str, classes: Classes) -> Tensor | None:
     if column is None:
         return None
     flat = _flat(column)
-    if pa.types.is_string(flat.type) or pa.types.is_large_string(flat.type):
+    if _is_text(flat):
         codes = _look_up(raw, role, flat, column, classes)
     else:
         codes = _integers(raw, role, flat).fill_null(-1).to_numpy(zero_copy_only=False)
@@ -247,4 +272,15 @@ def _padded(column: pa.Array, codes: np.ndarray) -> np.ndarray:
     rows = np.repeat(np.arange(len(column)), lengths)
     slots = np.arange(len(codes)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     out[rows, slots] = codes
-    return out
+    return _without_repeats(out)
+
+
+def _without_repeats(labels: np.ndarray) -> np.ndarray:
+    """Padded rows in which no class stands twice."""
+    repeated = np.zeros(labels.shape, bool)
+    for slot in range(1, labels.shape[1]):
+        repeated[:, slot] = (labels[:, :slot] == labels[:, slot : slot + 1]).any(1) & (labels[:, slot] >= 0)
+    if not repeated.any():
+        return labels
+    labels = np.where(repeated, -1, labels)
+    return np.take_along_axis(labels, np.argsort(labels < 0, axis=1, kind="stable"), 1)

@@ -57,7 +57,7 @@ def integers(raw: Raw, role: str) -> Tensor | None:
     name = raw.names.get(role, role)
     try:
         values = column.cast(pa.int64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except pa.ArrowException:
         raise UserError(f"{raw.where}: column {name!r} must hold whole numbers") from None
     if values.null_count:
         raise UserError(f"{raw.where}: column {name!r} lacks {values.null_count} values")
@@ -81,7 +81,14 @@ def texts(raw: Raw, role: str) -> list[str] | None:
     column = raw.columns.get(role)
     if column is None:
         return None
-    return [value or "" for value in column.cast(pa.large_string()).to_pylist()]
+    return _text_cells(raw, role, column)
+
+
+def _text_cells(raw: Raw, role: str, column: pa.Array) -> list[str]:
+    try:
+        return [value or "" for value in column.cast(pa.large_string()).to_pylist()]
+    except pa.ArrowException:
+        raise UserError(f"{raw.where}: column {raw.names.get(role, role)!r} must hold text") from None
 
 
 def tag_lists(raw: Raw) -> list[tuple[str, ...]] | None:
@@ -91,6 +98,6 @@ def tag_lists(raw: Raw) -> list[tuple[str, ...]] | None:
         return None
     if raw.is_list("tags"):
         return [tuple(str(tag) for tag in tags or ()) for tags in column.to_pylist()]
-    rows = [value or "" for value in column.cast(pa.large_string()).to_pylist()]
+    rows = _text_cells(raw, "tags", column)
     mark = "|" if any("|" in row for row in rows) else ","
     return [tuple(tag.strip() for tag in row.split(mark) if tag.strip()) for row in rows]

@@ -48,7 +48,7 @@ def inject(
         return samples, None
     if samples.task.multi:
         raise UserError("--noise: noise can be injected into single labels only; this data has several a sample")
-    clean = samples.truth or samples.labels
+    clean = samples.labels if samples.truth is None else samples.truth
     before = clean.single
     if file is not None:
         manifest = NoiseManifest.load(file)

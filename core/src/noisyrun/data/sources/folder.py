@@ -64,7 +64,7 @@ def _classes(top: Path, apart: set[Path]) -> tuple[str, ...]:
 
 def _images(folder: Path, wanted: frozenset[str]) -> Iterator[str]:
     """Paths of the images below a folder, sorted within each."""
-    for base, folders, files in os.walk(folder, followlinks=True):
+    for base, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from noisyrun.data.sources.roles import find_roles, take_roles
 from noisyrun.settings import DataSettings
 
 IMAGES = ("image", "img", "images", "jpg", "png")
+#: Share of the machine's memory that encoded images may take: Parquet cannot be read by single rows.
+_MEMORY_SHARE = 0.6
 FEATURES = ("features", "embeddings", "embedding")
 
 
@@ -82,6 +85,12 @@ def class_names(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
 
 
 def _split(files: list[Path], settings: DataSettings, *, test: bool) -> tuple[Raw, tuple[str, ...] | None]:
+    size, memory = sum(file.stat().st_size for file in files), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > _MEMORY_SHARE * memory:
+        raise UserError(
+            f"{files[0].parent}: {size / 2**30:.0f} GiB of images inside Parquet would fill the memory "
+            f"({memory / 2**30:.0f} GiB); write them to an image folder and give that"
+        )
     table = read_tables(files)
     where = str(files[0] if len(files) == 1 else files[0].parent)
     column = image_column(table.schema)
