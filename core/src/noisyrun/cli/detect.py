@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from noisyrun import flags
 from noisyrun.api.errors import UserError
-from noisyrun.api.errors import UserError
 from noisyrun.cli.common import configure, wants_help
 
 USAGE = """\
