@@ -61,6 +61,7 @@ def find(kind: str, name: str) -> Row | None:
 
 def hint(registry: Registry, kind: str, name: str) -> str:
     """What to do about a plugin that is not installed: how to get it, or which one may have been meant."""
+    from noisyrun.registry import FLAGS
     from noisyrun.suggest import did_you_mean
 
     row = find(kind, name)
@@ -70,6 +71,6 @@ def hint(registry: Registry, kind: str, name: str) -> str:
     listed = f"installed: {', '.join(installed)}" if installed else "none is installed"
     known = [*installed, *(row.name for row in load() if row.kind == kind)]
     meant = did_you_mean(name, known).strip(" ()")
-    if not meant and (others := sorted(k for k, n in registry.plugins if n == name)):
-        meant = f"{name!r} is a {others[0].replace('_', ' ')} plugin"
+    if not meant and (others := sorted(FLAGS[k] for k, n in registry.plugins if n == name)):
+        meant = f"{name!r} fits --{' and --'.join(others)}"
     return "; ".join(part for part in (meant, listed) if part)

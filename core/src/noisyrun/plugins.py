@@ -20,6 +20,7 @@ from noisyrun.registry import NOUNS, Found, FoundRecipe, Problem, Registry, Sour
 
 GROUP = "noisyrun"
 CORE = "noisyrun"
+HOOKS = {"noisyrun_plugins", "noisyrun_recipes"}
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class _Finder:
         try:
             module = entry.load()
             self.manager.register(module, name=f"{source.distribution}:{source.entry}")
+            self._has_hooks(module)
             records = self._records(module, "noisyrun_plugins")
             recipes = self._records(module, "noisyrun_recipes")
         except Exception as error:
@@ -124,6 +126,12 @@ class _Finder:
             self._take_plugin(record, source, whole)
         for recipe in recipes:
             self._take_recipe(recipe, source, whole)
+
+    def _has_hooks(self, module: ModuleType) -> None:
+        hooks = {caller.name for caller in self.manager.get_hookcallers(module) or ()}
+        if not hooks & HOOKS:
+            there = f"only {', '.join(sorted(hooks))}" if hooks else "nothing marked @hookimpl"
+            raise TypeError(f"brings neither {' nor '.join(sorted(HOOKS))}, {there}")
 
     def _records(self, module: ModuleType, hook: str) -> list[object]:
         others = [plugin for plugin in self.manager.get_plugins() if plugin is not module]

@@ -172,6 +172,14 @@ def test_a_broken_plugin_that_was_chosen_shows_its_own_traceback(cli, site):
     assert "RuntimeError: no" in err
 
 
+def test_an_unknown_plugin_is_said_along_with_what_was_left_out(cli, site):
+    site.install("noisyrun-bad", "raise RuntimeError('no')\n")
+    code, _, err = cli("--weighter unheard-of")
+    assert code == 2
+    assert "noisyrun-bad 1.0" in err.splitlines()[0]
+    assert "no weighter 'unheard-of' is installed" in err.splitlines()[1]
+
+
 def test_strict_raises_on_a_broken_plugin_nobody_chose(cli, site):
     site.install("noisyrun-bad", "raise RuntimeError('no')\n")
     code, _, err = cli("--strict --tracking none")

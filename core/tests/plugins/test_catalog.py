@@ -68,6 +68,11 @@ def test_an_unknown_plugin_is_answered_with_what_may_have_been_meant_and_what_is
     assert "installed: features, small-cnn" in str(caught.value)
 
 
+def test_a_name_that_fits_other_sockets_is_said(registry):
+    with pytest.raises(UserError, match="'mlflow' fits --tracking"):
+        registry.get("corrector", "mlflow")
+
+
 def test_a_published_plugin_is_hinted_at_by_what_pip_is_to_be_given():
     row = catalog.Row("weighter", "x", "noisyrun-x", "0.9", "", "stable", "pypi:noisyrun-x>=1")
     assert row.how == "pip install noisyrun-x>=1"

@@ -63,6 +63,19 @@ def test_a_hook_of_the_wrong_signature_is_isolated(site):
     assert any("noisyrun-bad 1.0" in line for line in discover(switches()).complaints())
 
 
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ("def noisyrun_plugins():\n    return []\n", "nothing marked @hookimpl"),
+        ("from noisyrun.api import hookimpl\n@hookimpl\ndef noisyrun_plugin():\n    return []\n", "noisyrun_plugin"),
+    ],
+)
+def test_a_module_without_a_hook_we_know_is_said(site, source, word):
+    site.install("noisyrun-bad", source)
+    [line] = [line for line in discover(switches()).complaints() if "noisyrun-bad 1.0" in line]
+    assert word in line
+
+
 @pytest.mark.parametrize(("answer", "word"), [("'a string'", "str"), ("3", "int"), ("None", "NoneType")])
 def test_a_record_that_is_no_plugin_is_isolated(site, answer, word):
     source = f"from noisyrun.api import hookimpl\n@hookimpl\ndef noisyrun_plugins():\n    yield {answer}\n"

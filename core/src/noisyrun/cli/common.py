@@ -45,7 +45,12 @@ def configure(words: list[str] | list[flags.Flag]) -> RunConfig:
     given = [word for word in words if isinstance(word, flags.Flag)]
     given += flags.parse([word for word in words if isinstance(word, str)])
     registry = open_registry(given)
-    config = resolve(args=given, registry=registry)
+    try:
+        config = resolve(args=given, registry=registry)
+    except UserError:
+        # What was left out may be just what the user asked for, under a name nobody can know.
+        complain(registry)
+        raise
     complain(registry)
     return config
 
