@@ -91,3 +91,11 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(image, encode_imag
     monkeypatch.setattr(module, "MAX_PIXELS", 100)
     with pytest.raises(BadImage, match=r"12 × 10 pixels are more than 100: refused as a decompression bomb"):
         _decoded(encode_image(image(0)))
+
+
+def test_a_large_jpeg_decoded_at_a_fraction_looks_like_one_decoded_whole(encode_image):
+    ramp = np.broadcast_to(np.linspace(0, 255, 640).astype(np.uint8)[None, :, None], (480, 640, 3))
+    content = encode_image(Image.fromarray(np.ascontiguousarray(ramp)), "JPEG", quality=95)
+    got = _decoded(content, 3, (32, 32)).astype(int)
+    want = np.asarray(Image.fromarray(ramp[:, 80:560].copy()).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(got.transpose(1, 2, 0) - want).max() < 6

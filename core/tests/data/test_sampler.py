@@ -115,3 +115,10 @@ def test_a_mix_needs_both_kinds_and_room_for_both(make_samples):
         Sampler(make_samples(20, clean=20), MIX(1, 9), 10, seed=0)
     with pytest.raises(UserError, match=r"--batch-size 1"):
         Sampler(make_samples(20, clean=4), MIX(1, 9), 1, seed=0)
+
+
+def test_a_mix_with_fewer_noisy_samples_than_a_batch_holds_is_one_short_batch(make_samples):
+    samples = make_samples(10, clean=4)
+    rows, parts = _batches(Sampler(samples, MIX(1, 3), 16, seed=0))
+    assert len(parts) == 1
+    assert sorted(rows.positions.tolist()) == list(range(10))

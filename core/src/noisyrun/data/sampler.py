@@ -142,14 +142,19 @@ class Sampler:
         wanted = self.steps_per_epoch * self.clean_rows
         passes = -(-wanted // len(self.trusted))
         clean = torch.cat([self._shuffled(self.trusted, "clean", epoch, again) for again in range(passes)])[:wanted]
+        repeats = torch.arange(wanted) // len(self.trusted)
         noisy_rows = self.rows_per_batch - self.clean_rows
-        positions, repeats = [], []
-        for step in range(self.steps_per_epoch):
-            part = torch.arange(step * self.clean_rows, (step + 1) * self.clean_rows)
-            rest = noisy[step * noisy_rows : (step + 1) * noisy_rows]
-            positions += [clean[part], rest]
-            repeats += [part // len(self.trusted), torch.zeros_like(rest)]
-        return EpochOrder(torch.cat(positions), repeats=torch.cat(repeats))
+        full = len(noisy) // noisy_rows
+
+        def laid(of_clean: Tensor, of_noisy: Tensor) -> Tensor:
+            """Clean rows before the noisy ones in every batch, the last of which may be short of noisy ones."""
+            head, tail = of_clean[: full * self.clean_rows], of_clean[full * self.clean_rows :]
+            whole = torch.cat(
+                [head.view(full, self.clean_rows), of_noisy[: full * noisy_rows].view(full, noisy_rows)], 1
+            )
+            return torch.cat([whole.view(-1), tail, of_noisy[full * noisy_rows :]])
+
+        return EpochOrder(laid(clean, noisy), repeats=laid(repeats, torch.zeros_like(noisy)))
 
 
 def _two_at_least(rows: EpochOrder, batch_size: int) -> EpochOrder:
