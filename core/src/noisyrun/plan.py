@@ -259,12 +259,13 @@ def _side_info_hint(name: str, method: Method[Any], methods: Methods, registry: 
     own = method.key.partition(".")[2]
     if not givers:
         return "no installed side-info encoder gives it; see noisyrun plugins --available"
-    giver = own if own in givers else givers[0]
-    others = [other for other in before if other != giver]
-    if isinstance(method, SideInfoEncoder):
-        others.insert(others.index(own) if own in others else 0, giver)
-        return f"put one before it: --side-info {','.join(others)}"
-    return f"add --side-info {','.join([*others, giver])}"
+    encoder = isinstance(method, SideInfoEncoder)
+    ways = []
+    for giver in [own] if own in givers else givers:
+        stack = [other for other in before if other != giver]
+        stack.insert(stack.index(own) if encoder and own in stack else len(stack), giver)
+        ways.append(f"--side-info {','.join(stack)}")
+    return f"{'put one before it: ' if encoder else 'add '}{' or '.join(ways)}"
 
 
 def _givers(name: str, registry: Registry | None) -> list[str]:

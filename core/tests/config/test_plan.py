@@ -171,6 +171,14 @@ def test_a_missing_side_information_is_answered_with_the_encoder_that_gives_it(c
     assert line.endswith("add --side-info words,giver")
 
 
+def test_a_missing_text_encoder_is_to_be_put_before_who_needs_it(config, giving, monkeypatch):
+    monkeypatch.setattr(plans, "_givers", lambda name, registry: ["fast", "words"])
+    relation = Encoder("side_info.relation", ["class_similarity"], text_encoder=True)
+    [line] = problems(Methods(side_info=(Encoder("side_info.first"), relation)), config)
+    ways = "--side-info first,fast,relation or --side-info first,words,relation"
+    assert line == f"side_info.relation needs a text encoder; put one before it: {ways}"
+
+
 def test_side_information_that_an_encoder_gives_meets_the_need(config):
     methods = Methods(
         side_info=(Encoder("side_info.e", ["class_similarity"]),), weighters=(Asks(class_similarity=True),)

@@ -109,11 +109,9 @@ def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
 
 
 def _rule(console: Console, plan: Plan) -> None:
-    unmet = len(plan.problems())
+    met = "[green]Everything that is needed is there.[/]"
     console.print()
-    console.print(
-        "[green]Everything that is needed is there.[/]" if not unmet else f"[red]{unmet} needs are not met:[/]"
-    )
+    console.print("[red]Not everything that is needed is there:[/]" if plan.problems() else met)
 
 
 def _grid(rows: list[tuple[str, str]]) -> Table:
