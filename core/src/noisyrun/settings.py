@@ -46,7 +46,11 @@ class DataSettings(Settings):
         None,
         description="CSV of C × C flip probabilities for --noise matrix, or a table of from, to for asymmetric.",
     )
-    workers: int = Field(0, ge=0, description="Threads that decode images which do not fit in memory.")
+    workers: int | None = Field(
+        None,
+        ge=0,
+        description="Threads that decode images which do not fit in memory; one a core, at most 16, by default.",
+    )
 
 
 class BankSettings(Settings):

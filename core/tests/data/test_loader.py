@@ -115,7 +115,7 @@ def test_features_come_as_they_are(make_samples):
     assert torch.equal(got, features.float())
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [None, 0, 1, 3])
 def test_images_read_as_needed_give_the_same_batches_for_any_number_of_workers(folder, monkeypatch, workers):
     settings = RunSettings(dataset=str(folder), data=DataSettings(val=0))
     held = load(settings)

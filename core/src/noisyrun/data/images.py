@@ -24,6 +24,8 @@ RESIDENT_BYTES = 2 << 30
 _PROBED = 512
 #: Images a thread decodes at a time.
 _CHUNK = 256
+#: Decoding threads at most.
+_THREADS = 16
 #: Side that images of differing sizes are brought to when they are at least that large.
 _WEB_SIDE = 224
 
@@ -103,13 +105,14 @@ def _reason(error: Exception) -> str:
     return "no such file" if isinstance(error, FileNotFoundError) and error.filename else str(error)
 
 
+def decoding_threads() -> int:
+    """Threads that decode images: one a core, at most 16."""
+    return min(_THREADS, cpu_count() or 1)
+
+
 def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Results in order. Decoding releases the interpreter's lock, so threads share the work."""
-    threads = min(16, cpu_count() or 1)
-    if threads == 1:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(decoding_threads()) as pool:
         yield from pool.map(work, items)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from noisyrun.api import Batches, UserError
 from noisyrun.data.augment import Augment, resize, scaled
-from noisyrun.data.images import LazyImages
+from noisyrun.data.images import LazyImages, decoding_threads
 from noisyrun.data.sampler import Sampler
 from noisyrun.data.samples import Images, Samples
 from noisyrun.settings import AugmentSettings
@@ -73,7 +73,8 @@ class TrainLoader:
     resolution
         Shorter side in pixels; that of the data by default.
     workers
-        Threads that decode images which are not held in memory.
+        Threads that decode images which are not held in memory, ahead of the loop; 0: the loop itself decodes. One a
+        core, at most 16, by default.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class TrainLoader:
         std: Sequence[float],
         positions: Tensor | None = None,
         resolution: int | None = None,
-        workers: int = 0,
+        workers: int | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.inputs = _Inputs(samples, self.device, mean, std, augment.resize or resolution, workers)
@@ -164,7 +165,7 @@ def eval_batches(
     std: Sequence[float],
     positions: Tensor | None = None,
     resolution: int | None = None,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Positions int64 [B] and normalised inputs of all samples (or of some), in order, without augmentation.
 
@@ -189,11 +190,11 @@ class _Inputs:
         mean: Sequence[float],
         std: Sequence[float],
         resolution: int | None,
-        workers: int,
+        workers: int | None,
     ) -> None:
         self.device = device
         self.resolution = resolution
-        self.workers = workers
+        self.workers = decoding_threads() if workers is None else workers
         self.held: Tensor | None = samples.features
         self.images: Images | None = None
         if samples.images is not None:
