@@ -85,14 +85,14 @@ def test_a_label_phase_says_what_it_did_to_the_labels():
     console, _, err = spoken()
     metrics = {"label_accuracy_before": 0.6, "label_accuracy_after": 0.75, "changed": 0.3, "auroc": 0.9}
     console.label_phase(LabelPhaseResult("rounds", 2, 7, metrics))
-    assert err.getvalue() == "labels before epoch 8  label accuracy 60.0 % → 75.0 %  changed 30.0 %  AUROC 0.900\n"
+    assert err.getvalue() == "labels before epoch  8  label accuracy 60.0 % → 75.0 %  changed 30.0 %  AUROC 0.900\n"
 
 
 def test_a_label_phase_without_a_corrector_claims_no_change_of_labels():
     console, _, err = spoken()
     metrics = {"label_accuracy_before": 0.6, "label_accuracy_after": 0.6, "wrong": 0.25}
     console.label_phase(LabelPhaseResult("rounds", 0, 6, metrics))
-    assert err.getvalue() == "labels before epoch 7  called wrong 25.0 %\n"
+    assert err.getvalue() == "labels before epoch  7  called wrong 25.0 %\n"
 
 
 def test_a_terminal_shows_a_bar_and_leaves_no_trace_of_it():

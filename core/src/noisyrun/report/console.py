@@ -114,7 +114,7 @@ class Console:
         """The line of a finished label phase."""
         if not self.quiet:
             numbers = label_numbers(result.metrics)
-            self._print(self._err, f"[cyan]labels[/] before epoch [bold]{result.epoch + 1}[/]  {numbers}")
+            self._print(self._err, f"[cyan]labels[/] before epoch [bold]{result.epoch + 1:>2}[/]  {numbers}")
 
     def results(self, summary: Mapping[str, Any]) -> None:
         """The table at the end of a run, to stdout.
