@@ -16,6 +16,7 @@ from noisyrun import data as datasets
 from noisyrun import plan as plans
 from noisyrun.api.errors import UserError
 from noisyrun.api.method import Method
+from noisyrun.api.online import OnlinePart
 from noisyrun.api.phase import Phase
 from noisyrun.api.plugin import plugin_key
 from noisyrun.api.side_info import SideInfo
@@ -195,7 +196,7 @@ class _Detector:
         needs = plans.method_needs(self.methods, samples, frozen=True, registry=self.config.registry)
         if problems := [str(need) for need in needs if not need.met]:
             raise UserError("\n".join(dict.fromkeys(problems)))
-        notes = list(data.notes)
+        notes = [*data.notes, *_untrained(self.methods)]
         for note in notes:
             self.console.say(note)
         bank = self._bank(data, notes)
@@ -257,6 +258,15 @@ class _Detector:
 def _need_judges(methods: Methods) -> None:
     if not methods.judge_labels:
         raise UserError("detect: choose what judges the labels: --weighter NAME, --corrector NAME, or both")
+
+
+def _untrained(methods: Methods) -> list[str]:
+    """A line for every method that trains a part of the network, which a detection does not."""
+    return [
+        f"{method.key} trains a part of the network; here it judges without that part, since nothing is trained"
+        for method in methods
+        if isinstance(method, OnlinePart)
+    ]
 
 
 def _all_samples(settings: RunSettings) -> RunSettings:

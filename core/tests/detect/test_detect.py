@@ -19,6 +19,7 @@ from noisyrun.api import (
     LabelCorrector,
     Labels,
     Needs,
+    OnlinePart,
     PluginConfig,
     PrototypeBuilder,
     Prototypes,
@@ -73,6 +74,10 @@ class NeedsVerified(Cosine):
     @property
     def needs(self) -> Needs:
         return Needs(verification=True)
+
+
+class Online(Cosine, OnlinePart):
+    """Would train a part of the network."""
 
 
 def made(cls: Any) -> Any:
@@ -203,6 +208,12 @@ def test_harmful_corrections_are_in_the_warnings(data: dict[str, np.ndarray]) ->
     got = found(data, corrector=made(Rotates))
     assert any("corrections may do harm" in line for line in got.warnings)
     assert list(got.warnings) == got.summary["warnings"]
+
+
+def test_a_part_that_nothing_trains_is_said(data: dict[str, np.ndarray]) -> None:
+    got = found(data, weighter=made(Online))
+    assert any(note.startswith("weighter.online trains a part of the network") for note in got.notes)
+    assert not any("trains a part" in note for note in found(data).notes)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +10,14 @@ import torch
 from phase_fakes import NO_SIDE, By, Draws, Fixed, Means, Nearest
 from torch import Tensor
 
-from noisyrun.api import PAD, Labels, PluginConfig, Targets, UserError
+from noisyrun import bank as banks
+from noisyrun.api import PAD, Labels, PluginConfig, Targets, Task, Text, UserError
+from noisyrun.data.samples import Samples
 from noisyrun.engine.corrections import corrected_labels
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
 from noisyrun.methods import Methods
-from noisyrun.settings import RunSettings
+from noisyrun.settings import BankSettings, RunSettings
 from noisyrun.testing import make_bank, make_phase
 
 
@@ -70,6 +73,39 @@ def test_the_size_of_blocks_changes_nothing(memory: int) -> None:
     assert torch.equal(blocks.weights, whole.weights)
     assert torch.equal(blocks.target_weights, whole.target_weights)
     assert torch.equal(blocks.score, whole.score)
+
+
+def test_a_bank_on_disk_leads_to_what_one_in_memory_leads_to(tmp_path: Path) -> None:
+    features, observed, _ = clusters()
+    n = len(observed)
+    unknown = torch.full((n, 1), PAD)
+    samples = Samples(
+        task=Task(("a", "b", "c")),
+        index=torch.arange(n),
+        labels=Labels.of(observed),
+        verified=torch.full((n,), -1, dtype=torch.int8),
+        verified_held=torch.zeros(n, dtype=torch.bool),
+        trusted=Labels(unknown),
+        clean=torch.zeros(n, dtype=torch.bool),
+        text=Text(("a", "b", "c")),
+    )
+    methods = Methods(prototypes=Means(PluginConfig()), correctors=(Nearest(PluginConfig()),))
+    states = [
+        run(
+            banks.build(
+                samples,
+                features,
+                torch.zeros(n, 3),
+                settings=BankSettings(residence=residence),
+                device=torch.device("cpu"),
+                folder=tmp_path,
+            ),
+            methods,
+        )
+        for residence in ("memory", "disk")
+    ]
+    assert torch.equal(states[0].targets.classes, states[1].targets.classes)
+    torch.testing.assert_close(states[0].score, states[1].score, atol=2e-3, rtol=0)
 
 
 def test_shuffled_samples_get_what_they_got() -> None:
