@@ -292,3 +292,15 @@ def test_a_method_that_needs_images_is_refused_on_features(tmp_path: Path, line:
 def test_the_bomb_of_these_tests_does_explode(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Bomb(tmp_path)))
     assert (tmp_path / "exploded").exists()
+
+
+def test_side_information_that_cannot_be_had_is_found_before_the_first_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--side-info", "fasttext", "--side-info.vectors", "absent.vec", "--prototypes", "sinet"]
+    words += ["--weighter", "sinet", "--train.warmup-epochs", "1", "--data.subset", "100", *QUICK]
+    words[words.index("--epochs") + 1] = "2"
+    assert main(words) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "absent.vec" in lines[0]

@@ -124,6 +124,9 @@ class Trainer:
             self.build()
             if resume and self.path is not None and self.path.exists():
                 persist.restore_trainer(self, checkpoint.load(self.path), self.path)
+            left = self.stages[self.progress.stage :]
+            if self.methods.judge_labels and any(stage.label_phase != "never" for stage in left):
+                self._side_info()  # a missing text encoder is found now, not after hours of warm-up
             for number in range(self.progress.stage, len(self.stages)):
                 self._run_stage(number)
         return self._outcome()
@@ -208,7 +211,7 @@ class Trainer:
     def _judge_labels(self, stage: Stage) -> None:
         """The label phase, where one is due before the epoch that comes."""
         at = self.progress
-        if at.labelled or not self.methods.judge_labels or not _due(stage, at.epoch):
+        if at.labelled or not self.methods.judge_labels or not stages.label_phase_due(stage, at.epoch):
             return
         began = time.perf_counter()
         logged: dict[str, float] = {}
@@ -396,12 +399,3 @@ class Trainer:
             seconds=dict(at.seconds),
             peak_memory=peak_memory(self.device),
         )
-
-
-def _due(stage: Stage, epoch: int) -> bool:
-    """Whether a label phase comes before an epoch of the stage."""
-    if stage.label_phase == "never":
-        return False
-    if stage.label_phase == "once":
-        return epoch == 0
-    return epoch % int(stage.label_phase.removeprefix("every:")) == 0
