@@ -2,8 +2,8 @@
 
     python benchmarks/kill_resume.py [KILLS] [words of a run ...]
 
-Each trial starts the same run in a fresh folder, kills it with SIGKILL at a random moment (anywhere from its first
-checkpoint's folder to its end), resumes it, and compares every tensor of the final network, weights and targets bit
+Each trial starts the same run in a fresh folder, kills it with SIGKILL at a random moment once its folder is there,
+resumes it, and compares every tensor of the final network, weights and targets bit
 for bit. With MLflow tracking on, it also counts the runs recorded for the folder's id. One line a trial; the exit code
 is the number of trials that differ.
 """
@@ -14,34 +14,45 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+# One thread: the result must not depend on how many cores happen to be free. Read when torch is imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 
+import noisyrun.runner  # noqa: F401 - imported once, for all the processes that are forked from this one
+from noisyrun.cli import main as noisyrun_main
 from noisyrun.engine import checkpoint
 
 DEFAULT = ["--weighter", "sinet", "--prototypes", "smp", "--tracking", "none", "--epochs", "6", "--data.subset", "600"]
 
 
-def start(words: list[str], cwd: Path) -> subprocess.Popen[bytes]:
-    """One thread: the result must not depend on how many cores happen to be free."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "noisyrun", *words],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+def start(words: list[str], cwd: Path) -> int:
+    """Run a command in a process of its own; returns its id."""
+    child = os.fork()
+    if child == 0:
+        os.chdir(cwd)
+        log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os._exit(noisyrun_main(words))
+    return child
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
-    _, said = process.communicate()
-    if process.returncode != 0:
-        raise SystemExit(f"a run failed:\n{said.decode()}")
+def ended(child: int) -> bool:
+    """Whether a process has ended; it is still to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def finish(child: int, cwd: Path) -> None:
+    """Wait for a process that must succeed."""
+    _, status = os.waitpid(child, 0)
+    if status != 0:
+        raise SystemExit(f"a run failed:\n{(cwd / 'log.txt').read_text()}")
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -70,21 +81,20 @@ def main(kills: int, words: list[str]) -> int:
     with tempfile.TemporaryDirectory() as name:
         cwd = Path(name)
         began = time.monotonic()
-        finish(start([*words, "--out", "unbroken"], cwd))
+        finish(start([*words, "--out", "unbroken"], cwd), cwd)
         whole, want = time.monotonic() - began, tensors(cwd / "unbroken")
         for trial in range(kills):
             folder = cwd / f"killed-{trial}"
-            process = start([*words, "--out", folder.name], cwd)
-            while not (folder / "config.json").exists() and process.poll() is None:
+            child = start([*words, "--out", folder.name], cwd)
+            while not (folder / "config.json").exists() and not ended(child):
                 time.sleep(0.01)
-            # The folder appears once data and imports are done; the rest of the run is about so long.
-            time.sleep(chance.uniform(0, 0.6 * whole))
-            killed = process.poll() is None
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            time.sleep(chance.uniform(0, 0.9 * whole))
+            killed = not ended(child)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
             kept = folder / checkpoint.NAME
             at = checkpoint.load(kept)["progress"]["steps"] if kept.exists() else 0
-            finish(start(["resume", folder.name], cwd))
+            finish(start(["resume", folder.name], cwd), cwd)
             got = tensors(folder)
             same = all(torch.equal(got[key], want[key]) for key in want)
             differ += not same

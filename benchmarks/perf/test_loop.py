@@ -1,7 +1,7 @@
 """What the loop adds to training: an epoch of it beside an epoch of a hand-written plain PyTorch loop.
 
-Same network, same 32-pixel images in memory, same batches, optimiser and schedule; no augmentation in either, since that
-would only dilute the difference. Pairs are interleaved, and their order turned from pair to pair, so that whatever
+Same network, same 32-pixel images in memory, same batches, optimiser and schedule; no augmentation in either, since
+that would only dilute the difference. Pairs are interleaved, and their order turned from pair to pair, so that whatever
 else the machine does falls on both.
 
     python benchmarks/perf/test_loop.py [PAIRS]

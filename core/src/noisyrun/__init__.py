@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noisyrun.detect import detect
+    from noisyrun.detection import detect
     from noisyrun.runner import resume, run
 
 __all__ = ["__version__", "detect", "resume", "run"]
@@ -18,14 +18,13 @@ except PackageNotFoundError:  # the source tree, not installed
     __version__ = "0"
 
 #: Resolved on first use, so that importing the package, as every plugin does, costs no torch.
-_HOME = {"run": "noisyrun.runner", "resume": "noisyrun.runner", "detect": "noisyrun.detect"}
+_HOME = {"run": "noisyrun.runner", "resume": "noisyrun.runner", "detect": "noisyrun.detection"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'noisyrun' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)
-    # In place of the submodule of the same name, which the import has just put there.
     globals()[name] = value
     return value
 

@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
     if not any(flag.name == "dataset" for flag in given) and not any(flag.name == "config" for flag in given):
         raise UserError("detect: name the features: --features FILE (.npz or .parquet)")
     config = configure([*given, flags.Flag(("tracking",), "none")])
-    from noisyrun.detect import detect_file
+    from noisyrun.detection import detect_file
 
     try:
         detect_file(config)

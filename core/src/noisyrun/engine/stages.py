@@ -190,3 +190,12 @@ def schedule_place(
         (sum(e for e, _ in before), sum(s for _, s in before)),
         (sum(e for e, _ in whole), sum(s for _, s in whole)),
     )
+
+
+def label_phase_due(stage: Stage, epoch: int) -> bool:
+    """Whether a label phase comes before an epoch of the stage."""
+    if stage.label_phase == "never":
+        return False
+    if stage.label_phase == "once":
+        return epoch == 0
+    return epoch % int(stage.label_phase.removeprefix("every:")) == 0
