@@ -161,6 +161,17 @@ def test_a_tree_is_asked_for_where_there_is_none() -> None:
         run(make("HW", hierarchy="tree"), Text(NAMES))
 
 
+@pytest.mark.parametrize("relation", ["HW", "CN", "CD"])
+def test_classes_that_are_merely_counted_are_refused(relation: str, encoder: TextEncoder) -> None:
+    with pytest.raises(UserError, match=r"--data\.classes"):
+        run(make(relation), Text(("0", "1", "2")), encoder)
+
+
+def test_digits_are_called_by_numbers_and_described(encoder: TextEncoder) -> None:
+    text = Text(("0", "1"), descriptions=("a closed oval", "an upright stroke"))
+    assert similarity(run(make("CD", steps=2), text, encoder)).shape == (2, 2)
+
+
 def test_a_tree_may_name_classes_by_wnid() -> None:
     tree = {"n01": "n00", "n02": "n00"}
     text = Text(("one", "two"), wnids=("n01", "n02"), parents=tree)

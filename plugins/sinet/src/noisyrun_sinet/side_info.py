@@ -116,6 +116,11 @@ class SinetSideInfo(SideInfoEncoder[SinetSideInfoConfig]):
     def _words(self, text: Text) -> list[wordnet.Words] | None:
         """What WordNet says of each class; None where neither the hierarchy nor a missing description asks for it."""
         by_wordnet = self.tree and not self._by_tree(text)
+        if (by_wordnet or self.texts) and _unnamed(text):
+            raise UserError(
+                f"{self.key}: the classes have numbers in place of names, which mean nothing to WordNet or a text "
+                "encoder; give names or wnids: --data.classes FILE"
+            )
         if by_wordnet or (self.texts == "CD" and not _described(text)):
             return wordnet.find(text.names, text.wnids, self.config.senses, self.config.ambiguous)
         return None
@@ -211,6 +216,12 @@ def _sample_texts(text: Text, most: int) -> dict[int, list[str]]:
             if said and c != PAD and len(found.setdefault(c, [])) < most:
                 found[c].append(said)
     return found
+
+
+def _unnamed(text: Text) -> bool:
+    """Whether the names merely count the classes. Handwritten digits are called so, too, but are described."""
+    counted = text.names == tuple(str(c) for c in range(len(text.names)))
+    return counted and text.wnids is None and not _described(text)
 
 
 def _described(text: Text) -> bool:
