@@ -70,6 +70,17 @@ def test_the_few_densest_or_all_must_be_looked_at_and_both_follow_the_rule(limit
     assert made.rows[2].tolist() == expected.tolist()
 
 
+def test_outliers_below_the_density_floor_are_not_chosen_while_others_are_left() -> None:
+    # Sixteen nearly equal samples and four outliers: only the outliers (and the densest) have an η below the limit.
+    generator = torch.Generator().manual_seed(0)
+    alike = torch.tensor([1.0, 1.0, 0.0, 0.0]) + 0.01 * torch.randn(16, 4, generator=generator)
+    bank = make_bank(torch.cat([alike, torch.eye(4) - 0.2]), [0] * 20, 1)
+    as_published, floored = (build(bank, p=4, density_floor=floor).rows[0] for floor in (0.0, 0.5))  # type: ignore[index]
+    assert int((as_published >= 16).sum()) == 3
+    assert int((floored >= 16).sum()) == 0
+    assert int((build(bank, p=20, density_floor=0.5).rows[0] >= 0).sum()) == 20  # type: ignore[index]
+
+
 def test_a_class_with_fewer_than_p_samples_takes_all_and_masks_the_rest() -> None:
     features = torch.eye(4)
     made = build(make_bank(features, [0, 0, 0, 1], 3), p=8)
@@ -255,7 +266,9 @@ def test_prototypes_are_right_more_often_than_labels() -> None:
     assert float(right) > float((truth == labels).float().mean())
 
 
-@pytest.mark.parametrize("field", [{"p": 0}, {"m": 1}, {"eta": 1.5}, {"density_share": 1.0}, {"selection": "best"}])
+@pytest.mark.parametrize(
+    "field", [{"p": 0}, {"m": 1}, {"eta": 1.5}, {"density_share": 1.0}, {"density_floor": 1.0}, {"selection": "best"}]
+)
 def test_settings_out_of_range_are_refused(field: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
         SmpPrototypesConfig(**field)

@@ -33,6 +33,14 @@ class SmpPrototypesConfig(PluginConfig):
         description="top: that share of the similarities exceeds S_c; bottom: that share falls below it. "
         "The paper's 'ranked top 40 % in ascending order' reads both ways; top is ours.",
     )
+    density_floor: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of a class's samples, those of lowest density, that are never chosen while others are left. "
+        "0 is the paper's: but where a class's features are nearly all alike, only outliers have an η below the limit, "
+        "and those are often wrong labels.",
+    )
     selection: Literal["density-eta", "density", "k-means", "density-peaks"] = Field(
         "density-eta",
         description="density-eta: the densest with a cosine to denser samples below eta (the paper's); density: the "

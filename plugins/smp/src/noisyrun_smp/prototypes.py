@@ -72,12 +72,14 @@ class SmpPrototypes(PrototypeBuilder[SmpPrototypesConfig]):
         densest = rho.argsort(descending=True, stable=True)
         if config.selection == "density":
             return densest[:count]
-        # Only η of the densest is asked for, as long as enough of them qualify.
-        densest = densest[: 8 * count]
-        fit = densest[equations.eta(similarities, rho, densest) < config.eta][:count]
+        densest = densest[: max(count, math.ceil((1 - config.density_floor) * len(rho)))]
+        # η of the densest few settles it, as long as enough of them qualify.
+        few = densest[: 8 * count]
+        fit = few[equations.eta(similarities, rho, few) < config.eta][:count]
         if len(fit) == count:
             return fit
-        return equations.select_prototypes(rho, equations.eta(similarities, rho), count, config.eta)
+        eta = equations.eta(similarities, rho, densest)
+        return densest[equations.select_prototypes(rho[densest], eta, count, config.eta)]
 
     def _check_memory(self, m: int, phase: Phase) -> None:
         """Refuse a matrix of similarities (and the temporary ones beside it) larger than the phase's memory."""
