@@ -341,7 +341,8 @@ def test_schema_admits_the_fields_of_chosen_plugins(run):
     assert "epochs" in schema["properties"]
 
 
-def test_a_run_is_tracked_by_default_where_the_tracker_can_be(registry):
+def test_a_run_is_tracked_by_default_where_the_tracker_can_be(registry, monkeypatch):
+    monkeypatch.setattr(configuration, "find_spec", lambda name: object())
     assert list(resolve(registry=registry).sockets["lifecycle"]) == ["mlflow"]
 
 

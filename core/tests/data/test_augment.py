@@ -64,6 +64,7 @@ def test_the_tables_of_autoaugment_are_the_published_ones():
 
 @pytest.mark.parametrize("bins", [10, 31])
 def test_every_operation_is_as_strong_as_in_torchvision(bins):
+    from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2 import AutoAugment, RandAugment
 
     space = AutoAugment._AUGMENTATION_SPACE if bins == 10 else RandAugment._AUGMENTATION_SPACE
@@ -76,7 +77,7 @@ def test_every_operation_is_as_strong_as_in_torchvision(bins):
             amount = 0.0 if scale is None else float(scale[strength])
             for sign in (1, -1) if signed else (1,):
                 want = reference._apply_image_or_video_transform(
-                    images, name, sign * amount, interpolation="nearest", fill={torch.Tensor: None}
+                    images, name, sign * amount, interpolation=InterpolationMode.NEAREST, fill={torch.Tensor: None}
                 )
                 got = policies.transform(images, name, sign * policies._amount(name, strength, bins, images))
                 # Their strengths are rounded to float32: a grey level here and there.
