@@ -19,7 +19,7 @@ from noisyrun.api import Phase, SideInfo, Task, Text
 from noisyrun_sinet.config import SinetSideInfoConfig
 from noisyrun_sinet.side_info import SinetSideInfo
 
-CLASSES = ("koala", "tabby", "school bus", "espresso", "cliff")
+CLASSES = ("koala", "school bus", "cliff", "espresso", "Persian cat")
 
 
 def read(path: Path) -> Text:

@@ -87,7 +87,7 @@ class Consistency:
 
     def semantic(self, relation: Rows, classes: Tensor) -> Tensor:
         """Rows of S_t over the present classes, float32 [r, C']."""
-        return relation.take(classes.to(self.present.device))[:, self.present]
+        return relation.take(classes)[:, self.present.to(classes.device)]
 
     def of_one(self, features: Tensor, semantic: Tensor) -> Tensor:
         """p_i float32 [n] of samples [n, D] that share a class, whose row of S_t is [C']."""
@@ -107,7 +107,7 @@ class Consistency:
 
     def _score(self, semantic: Tensor, features: Tensor) -> Tensor:
         config = self.config
-        visual = ops.cosine(features.float(), self.initial)
+        visual = ops.cosine(features.float(), self.initial.to(features.device))
         return consistency(semantic, visual, config.psi, config.temperature, config.gamma, config.eps)
 
 
