@@ -146,7 +146,7 @@ LIGHT = [
     *(folder / "__init__.py" for folder in PLUGINS),
     *(path for folder in PLUGINS for path in folder.rglob("*config*.py")),
     *(path for path in API.glob("*.py") if path.stem in {"__init__", "config", "errors", "needs", "plugin", "stage"}),
-    *(CORE / name for name in ("builtin.py", "settings.py", "config.py", "plugins.py", "__init__.py")),
+    *(CORE / name for name in ("builtin.py", "config/settings.py", "config/resolve.py", "plugins.py", "__init__.py")),
     CORE / "cli" / "__init__.py",
 ]
 

@@ -13,7 +13,7 @@ import pytest
 from noisyrun.api.hooks import Lifecycle
 from noisyrun.api.plugin import API_VERSION, DiscoverySpec
 from noisyrun.cli import VERBS
-from noisyrun.config import resolve
+from noisyrun.config.resolve import resolve
 from noisyrun.report.summary import Part, Summary
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -212,7 +212,7 @@ def recipes() -> list[str]:
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_every_recipe_resolves(recipe: str) -> None:
-    from noisyrun.config import RunConfig, resolve
+    from noisyrun.config.resolve import RunConfig, resolve
 
     config = resolve({"recipe": recipe})
     assert RunConfig.from_dict(json.loads(json.dumps(config.as_dict()))).as_dict() == config.as_dict()

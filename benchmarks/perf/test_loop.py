@@ -20,13 +20,13 @@ from torch.nn import functional
 from noisyrun.api import PAD, Labels, Task, Text
 from noisyrun.backbones.config import SmallCNNConfig
 from noisyrun.backbones.small_cnn import SmallCNN
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.images import ResidentImages
 from noisyrun.data.samples import Data, Samples
 from noisyrun.engine.optim import rate_factor
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
-from noisyrun.settings import RunSettings
 
 N, BATCH, CLASSES, SIDE = 256, 64, 10, 32
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)

@@ -23,7 +23,8 @@ from noisyrun.api.side_info import SideInfo
 from noisyrun.bank.linear_head import fit_linear_head
 from noisyrun.bank.sizes import parse_memory
 from noisyrun.bank.writers import check_finite
-from noisyrun.config import RunConfig, resolve
+from noisyrun.config.resolve import RunConfig, resolve
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.build import assemble
 from noisyrun.data.raw import ROLES, Raw, RawData
 from noisyrun.data.samples import Data
@@ -36,7 +37,6 @@ from noisyrun.report import summary as summaries
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.run_folder import LABELS, SUMMARY, RunFolder
-from noisyrun.settings import RunSettings
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from noisyrun.api.side_info import SideInfoEncoder
 from noisyrun.api.stage import Stage
 from noisyrun.api.weighter import SampleWeighter
 from noisyrun.builtin import DEFAULT_BACKBONE
-from noisyrun.config import RunConfig
+from noisyrun.config.resolve import RunConfig
 from noisyrun.data.samples import Data, Samples
 from noisyrun.engine.stages import resolve_stages
 from noisyrun.methods import Methods

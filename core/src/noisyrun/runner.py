@@ -19,7 +19,7 @@ from noisyrun import data as datasets
 from noisyrun import plan as plans
 from noisyrun.api.hooks import RunInfo, RunResult
 from noisyrun.api.plugin import API_VERSION, plugin_key
-from noisyrun.config import RunConfig, resolve
+from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import corrected_labels

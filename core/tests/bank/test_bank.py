@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from noisyrun import bank as banks
 from noisyrun.api import PAD, Labels, Task, Text, UserError
 from noisyrun.bank.sizes import choose_residence, parse_memory
+from noisyrun.config.settings import BankSettings
 from noisyrun.data.samples import Samples, no_labels
-from noisyrun.settings import BankSettings
 from noisyrun.testing import make_bank
 
 CPU = torch.device("cpu")

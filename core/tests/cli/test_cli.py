@@ -9,7 +9,7 @@ import pytest
 from noisyrun import runner
 from noisyrun.api import UserError
 from noisyrun.cli import VERBS, main
-from noisyrun.settings import RunSettings
+from noisyrun.config.settings import RunSettings
 
 HEAVY = {"torch", "mlflow", "pandas", "sklearn", "timm", "transformers", "nltk", "pyarrow", "torchvision"}
 
@@ -60,7 +60,7 @@ def test_help_fits_eighty_columns(cli, monkeypatch):
 
 
 def test_help_all_names_every_field(cli):
-    from noisyrun.fields import is_bool, leaves
+    from noisyrun.config.fields import is_bool, leaves
 
     out = cli("--help all")[1]
     for path, info in leaves(RunSettings):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from noisyrun.fields import default_text, find, leaves, parse, type_name
+from noisyrun.config.fields import default_text, find, leaves, parse, type_name
 
 
 class Inner(BaseModel):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisyrun import flags
 from noisyrun.api import UserError
-from noisyrun.flags import Flag
+from noisyrun.config import flags
+from noisyrun.config.flags import Flag
 
 
 def test_a_flag_takes_the_word_that_follows():

@@ -22,7 +22,7 @@ from noisyrun.api import (
     Text,
     UserError,
 )
-from noisyrun.config import RunConfig, resolve
+from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data, Images, Samples, no_labels
 from noisyrun.methods import Methods
 from noisyrun.plugins import Switches, discover

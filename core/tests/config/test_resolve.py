@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisyrun import config as configuration
 from noisyrun.api import UserError
-from noisyrun.config import RunConfig, resolve
+from noisyrun.config import resolve as configuration
+from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.plugins import Switches, discover
 
 FIELDS = """

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from noisyrun.config.settings import AugmentSettings
 from noisyrun.data import policies
 from noisyrun.data.augment import Augment, Draws, crop_and_flip, resize
-from noisyrun.settings import AugmentSettings
 
 
 def _pixels(n=20, channels=3, side=16):

@@ -1,7 +1,7 @@
 import torch
 
+from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load
-from noisyrun.settings import DataSettings, RunSettings
 
 
 def test_without_a_data_set_the_run_is_a_demonstration_that_says_so_first():

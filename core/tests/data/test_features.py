@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load
-from noisyrun.settings import DataSettings, RunSettings
 
 N = 30
 FEATURES = np.random.default_rng(0).normal(size=(N, 4)).astype(np.float16)

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import images as module
 from noisyrun.data import load
 from noisyrun.data.images import LazyImages, ResidentImages
-from noisyrun.settings import DataSettings, RunSettings
 
 
 def _load(path, **data):

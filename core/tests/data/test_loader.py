@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from noisyrun.api import BAGS, MIX, UNIFORM
+from noisyrun.config.settings import AugmentSettings, DataSettings, RunSettings
 from noisyrun.data import images as images_module
 from noisyrun.data import load
 from noisyrun.data.loader import TrainLoader, eval_batches
-from noisyrun.settings import AugmentSettings, DataSettings, RunSettings
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 

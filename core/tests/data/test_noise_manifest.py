@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load
 from noisyrun.data.noise_manifest import NoiseManifest
-from noisyrun.settings import DataSettings, RunSettings
 
 
 @pytest.fixture

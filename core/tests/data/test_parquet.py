@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load
-from noisyrun.settings import DataSettings, RunSettings
 
 NAMES = ["cat", "dog", "bird"]
 

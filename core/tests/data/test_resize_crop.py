@@ -10,10 +10,10 @@ from torch import Tensor
 
 from noisyrun.api import Labels, Task, Text, UserError
 from noisyrun.api.needs import UNIFORM
+from noisyrun.config.settings import AugmentSettings
 from noisyrun.data.images import ResidentImages
 from noisyrun.data.loader import TrainLoader
 from noisyrun.data.samples import Samples, no_labels
-from noisyrun.settings import AugmentSettings
 
 
 def ramps(count: int = 8, height: int = 16, width: int = 24) -> Samples:

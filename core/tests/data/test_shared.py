@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load
-from noisyrun.settings import DataSettings, RunSettings
 
 pytestmark = pytest.mark.shared
 

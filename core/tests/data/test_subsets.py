@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import RunSettings
 from noisyrun.data import load
 from noisyrun.data.subsets import Share, draw, held_half, parse_share, same_labels
-from noisyrun.settings import RunSettings
 
 NAMES = ("cat", "dog", "red panda")
 

@@ -12,10 +12,10 @@ from noisyrun.api import PAD, Judgement, LabelCorrector, Labels, PluginConfig, S
 from noisyrun.backbones.config import FeaturesConfig, SmallCNNConfig
 from noisyrun.backbones.features import FeaturesBackbone
 from noisyrun.backbones.small_cnn import SmallCNN
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.images import ResidentImages
 from noisyrun.data.samples import Data, Samples
 from noisyrun.methods import Methods
-from noisyrun.settings import RunSettings
 
 CLASSES = 3
 

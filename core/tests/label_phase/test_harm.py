@@ -10,10 +10,10 @@ from phase_fakes import NO_SIDE, Fixed
 from torch import Tensor
 
 from noisyrun.api import PAD, Labels, Targets
+from noisyrun.config.settings import RunSettings
 from noisyrun.engine.harm import correction_support, noise_rate, verified_accuracy
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.methods import Methods
-from noisyrun.settings import RunSettings
 from noisyrun.testing import make_bank, make_phase
 
 N, C = 2000, 10

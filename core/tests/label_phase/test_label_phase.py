@@ -12,12 +12,12 @@ from torch import Tensor
 
 from noisyrun import bank as banks
 from noisyrun.api import PAD, Labels, PluginConfig, Targets, Task, Text, UserError
+from noisyrun.config.settings import BankSettings, RunSettings
 from noisyrun.data.samples import Samples
 from noisyrun.engine.corrections import corrected_labels
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
 from noisyrun.methods import Methods
-from noisyrun.settings import BankSettings, RunSettings
 from noisyrun.testing import make_bank, make_phase
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import noisyrun_sinet
 from noisyrun.api import API_VERSION, Method, Plugin, PluginConfig
-from noisyrun.settings import RunSettings
+from noisyrun.config.settings import RunSettings
 
 RECORDS = list(noisyrun_sinet.noisyrun_plugins())
 RECIPES = list(noisyrun_sinet.noisyrun_recipes())

@@ -13,8 +13,8 @@ from torch import nn
 
 from noisyrun.api import PAD, FeatureBank, Prototypes, SideInfo, Targets, Text
 from noisyrun.bank import build
+from noisyrun.config.settings import BankSettings
 from noisyrun.data.samples import Samples, no_labels
-from noisyrun.settings import BankSettings
 from noisyrun.testing import make_bank, make_phase
 from noisyrun_smp.config import SmpCorrectorConfig, SmpPrototypesConfig
 from noisyrun_smp.corrector import SmpCorrector, own_margin

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from noisyrun.api import API_VERSION
-from noisyrun.config import resolve
+from noisyrun.config.resolve import resolve
 from noisyrun_smp import noisyrun_plugins, noisyrun_recipes
 
 

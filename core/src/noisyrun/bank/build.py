@@ -17,8 +17,8 @@ from noisyrun.bank.spaces import fit_space
 from noisyrun.bank.stored import Facts, StoredBank
 from noisyrun.bank.stores import Store, TensorStore
 from noisyrun.bank.writers import Writer, check_finite
+from noisyrun.config.settings import BankSettings
 from noisyrun.data.samples import Samples
-from noisyrun.settings import BankSettings
 
 Predictions = Mapping[str, tuple[Tensor, Tensor]]
 

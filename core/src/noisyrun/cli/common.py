@@ -6,13 +6,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from noisyrun import flags
 from noisyrun.api.errors import UserError
+from noisyrun.config import flags
 from noisyrun.plugins import Switches, discover
 from noisyrun.registry import Registry, split
 
 if TYPE_CHECKING:
-    from noisyrun.config import RunConfig
+    from noisyrun.config.resolve import RunConfig
 
 _YES = (True, "true", "yes", "on", "1")
 
@@ -40,7 +40,7 @@ def complain(registry: Registry) -> None:
 
 def configure(words: list[str] | list[flags.Flag]) -> RunConfig:
     """The configuration of a run from the words of a command line."""
-    from noisyrun.config import resolve
+    from noisyrun.config.resolve import resolve
 
     given = [word for word in words if isinstance(word, flags.Flag)]
     given += flags.parse([word for word in words if isinstance(word, str)])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from noisyrun import flags
 from noisyrun.api.errors import UserError
 from noisyrun.cli.common import configure, wants_help
+from noisyrun.config import flags
 
 USAGE = """\
 noisyrun detect --features FILE [--prototypes NAME] [--weighter NAME] [--corrector NAME] [OPTIONS]

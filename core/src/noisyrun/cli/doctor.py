@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from noisyrun import flags
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import API_VERSION
 from noisyrun.cli.common import nothing_left, open_registry, wants_help
+from noisyrun.config import flags
 from noisyrun.registry import Registry, one_line
 
 USAGE = """\
@@ -94,7 +94,7 @@ def _device() -> Iterator[Finding]:
 
 def _plugins(registry: Registry) -> Iterator[Finding]:
     """Everything that discovery refused, whether what it took can be imported, and whether recipes resolve."""
-    from noisyrun.config import resolve
+    from noisyrun.config.resolve import resolve
 
     for line in registry.complaints():
         yield Finding("broken", "plugin", line.removeprefix("warning: "))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from noisyrun.fields import default_text, is_bool, leaves, model_of, type_name
+from noisyrun.config.fields import default_text, is_bool, leaves, model_of, type_name
 
 _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 

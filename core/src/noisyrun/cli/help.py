@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from textwrap import wrap
 
-from noisyrun import flags
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli import VERBS
 from noisyrun.cli.common import bold, columns, entries, faint
+from noisyrun.config import flags
 from noisyrun.registry import FLAGS, Found, Registry, normal, split
 
 SOCKETS = {
@@ -123,7 +123,7 @@ def _page(registry: Registry) -> str:
 
 
 def _topic(topic: str) -> str:
-    from noisyrun.settings import RunSettings
+    from noisyrun.config.settings import RunSettings
     from noisyrun.suggest import did_you_mean
 
     name = topic.removeprefix("--").replace("-", "_")
@@ -136,7 +136,7 @@ def _topic(topic: str) -> str:
         parts = ["settings", *GROUPS]
         return "\n\n".join(_topic(part) for part in parts)
     from noisyrun.cli.fieldhelp import field_rows
-    from noisyrun.fields import model_of
+    from noisyrun.config.fields import model_of
 
     if name == "settings":
         return f"{bold('Settings')}\n{entries(field_rows(RunSettings, '', nested=False))}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from noisyrun import flags
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import configure, wants_help
+from noisyrun.config import flags
 from noisyrun.registry import FLAGS
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from noisyrun import catalog, flags
+from noisyrun import catalog
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import bold, complain, entries, nothing_left, open_registry, wants_help
+from noisyrun.config import flags
 from noisyrun.registry import FLAGS, NOUNS, Registry
 
 USAGE = """\

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from noisyrun import flags
 from noisyrun.cli.common import complain, configure, open_registry
+from noisyrun.config import flags
 
 
 def main(words: list[str]) -> int:

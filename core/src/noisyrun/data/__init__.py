@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from noisyrun.config.settings import RunSettings
     from noisyrun.data.samples import Data
-    from noisyrun.settings import RunSettings
 
 
 def load(settings: RunSettings) -> Data:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from noisyrun.config.settings import AugmentSettings
 from noisyrun.data.hashing import below, bits, key, uniform
-from noisyrun.settings import AugmentSettings
 
 #: Numbers of the draws of one sample; a policy's follow.
 _DY, _DX, _FLIP, POLICY = 0, 1, 2, 8

@@ -14,6 +14,7 @@ from noisyrun.api import PAD, UserError
 from noisyrun.api.labels import Labels
 from noisyrun.api.side_info import Text
 from noisyrun.api.task import Task
+from noisyrun.config.settings import RunSettings
 from noisyrun.data import inject, sources
 from noisyrun.data.classes import Classes, encode, find_classes
 from noisyrun.data.columns import flags, integers, named, tag_lists, texts
@@ -23,7 +24,6 @@ from noisyrun.data.normal import mean_std
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.samples import Data, Images, Samples
 from noisyrun.data.subsets import draw, held_half, of_classes, parse_share, same_labels
-from noisyrun.settings import RunSettings
 
 #: Names of unreadable images that a note gives before it counts the rest.
 _NAMED = 5

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from noisyrun.api import UserError
 from noisyrun.api.labels import Labels
+from noisyrun.config.settings import RunSettings
 from noisyrun.data import noise
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.noise_manifest import NoiseManifest
 from noisyrun.data.raw import RawData
 from noisyrun.data.samples import Samples
 from noisyrun.data.tables import read_matrix, read_table
-from noisyrun.settings import RunSettings
 
 #: Noise of the demonstration, the run without a data set.
 DEMONSTRATION = "symmetric:0.4"

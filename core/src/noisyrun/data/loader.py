@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from noisyrun.api import Batches, UserError
+from noisyrun.config.settings import AugmentSettings
 from noisyrun.data.augment import Augment, resize, scaled
 from noisyrun.data.images import LazyImages, decoding_threads
 from noisyrun.data.sampler import Sampler
 from noisyrun.data.samples import Images, Samples
-from noisyrun.settings import AugmentSettings
 
 #: Batches decoded ahead of the one in use.
 _AHEAD = 3

@@ -11,9 +11,9 @@ from functools import cache
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from noisyrun.config.settings import AugmentSettings
 from noisyrun.data.augment import POLICY
 from noisyrun.data.hashing import below, uniform
-from noisyrun.settings import AugmentSettings
 
 #: Operations in a fixed order: a drawn number stands for one of them.
 _RAND = [

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from noisyrun import bank as banks
 from noisyrun.bank.sizes import parse_memory
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.loader import augmentation
 from noisyrun.data.samples import Samples
 from noisyrun.engine.evaluate import View, all_features
 from noisyrun.engine.network import Network
-from noisyrun.settings import RunSettings
 
 #: Rows that pass the head at a time.
 _ROWS = 16_384

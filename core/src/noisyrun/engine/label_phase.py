@@ -18,6 +18,7 @@ from noisyrun.api.labels import PAD, Labels, Targets
 from noisyrun.api.phase import Phase
 from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
+from noisyrun.config.settings import RunSettings
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest
 from noisyrun.engine.harm import harm_warning
@@ -25,7 +26,6 @@ from noisyrun.engine.label_state import LabelState
 from noisyrun.engine.weighing import Weighed, blocks_of, weigh
 from noisyrun.methods import Methods
 from noisyrun.report import metrics as measure
-from noisyrun.settings import RunSettings
 
 Warn = Callable[[str], object]
 

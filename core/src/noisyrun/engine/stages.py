@@ -11,9 +11,9 @@ from torch import Tensor
 from noisyrun.api.errors import UserError
 from noisyrun.api.labels import PAD
 from noisyrun.api.stage import Optimizer, Schedule, Stage
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.samples import Samples
 from noisyrun.engine.label_state import LabelState
-from noisyrun.settings import RunSettings
 
 
 def resolve_stages(settings: RunSettings, *, judge_labels: bool) -> tuple[Stage, ...]:

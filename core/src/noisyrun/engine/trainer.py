@@ -18,6 +18,7 @@ from noisyrun.api.phase import Phase
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.stage import Stage
 from noisyrun.bank.sizes import parse_memory
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.loader import TrainLoader
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, persist, stages
@@ -37,7 +38,6 @@ from noisyrun.engine.watch import LossWatch
 from noisyrun.engine.work import Work
 from noisyrun.methods import Methods
 from noisyrun.report.console import Console
-from noisyrun.settings import RunSettings
 from noisyrun.tracking.manager import Observers
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.raw import RawData
 from noisyrun.data.sources.detect import beside, locate
-from noisyrun.settings import RunSettings
 
 __all__ = ["beside", "read"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import RunSettings
 from noisyrun.data.hints import did_you_mean
-from noisyrun.settings import RunSettings
 
 TABLES = (".csv", ".tsv", ".parquet")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.sources.files import test_files, training_file
 from noisyrun.data.sources.parquet import FEATURES, class_names, read_tables
 from noisyrun.data.sources.roles import find_roles, take_roles
-from noisyrun.settings import DataSettings
 
 _LOGITS = ("logits",)
 _LABEL_FILES = ("{}_labels.npy", "{}-labels.npy", "labels.npy")

@@ -11,11 +11,11 @@ import pyarrow as pa
 from PIL import Image
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import FileRefs
 from noisyrun.data.sources.files import existing, test_folder, train_folder
-from noisyrun.settings import DataSettings
 
 
 def read(path: Path, settings: DataSettings) -> RawData:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import FileRefs
@@ -16,7 +17,6 @@ from noisyrun.data.sources.files import test_files, training_files
 from noisyrun.data.sources.parquet import read_tables
 from noisyrun.data.sources.paths import checked_paths
 from noisyrun.data.sources.roles import find_roles, take_roles
-from noisyrun.settings import DataSettings
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image", "img")
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import BytesRefs, FileRefs, ImageRefs
 from noisyrun.data.sources.files import test_files, training_files
 from noisyrun.data.sources.paths import checked_paths
 from noisyrun.data.sources.roles import find_roles, take_roles
-from noisyrun.settings import DataSettings
 
 IMAGES = ("image", "img", "images", "jpg", "png")
 #: Share of the machine's memory that encoded images may take: Parquet cannot be read by single rows.

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.raw import ROLES
-from noisyrun.settings import DataSettings
 
 #: Separates several labels in one cell of a text file.
 LIST_MARK = "|"

@@ -17,16 +17,25 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from noisyrun import fields, flags
 from noisyrun.api.config import PluginConfig
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS, plugin_key
 from noisyrun.builtin import DEFAULT_TRACKER
-from noisyrun.config_errors import lines, unknown_option
-from noisyrun.layers import SOCKETS, Assignment, Layer, Selection, from_file, from_flags, from_mapping, from_recipe
+from noisyrun.config import fields, flags
+from noisyrun.config.errors import lines, unknown_option
+from noisyrun.config.layers import (
+    SOCKETS,
+    Assignment,
+    Layer,
+    Selection,
+    from_file,
+    from_flags,
+    from_mapping,
+    from_recipe,
+)
+from noisyrun.config.settings import RunSettings
 from noisyrun.plugins import Switches, discover
 from noisyrun.registry import FLAGS, NOUNS, Registry, normal
-from noisyrun.settings import RunSettings
 
 #: Flags that are no settings, for suggestions.
 SPECIAL = ("config", "disable-plugins", "only-plugins", "help", "help-all")

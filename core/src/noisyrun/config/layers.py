@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import KINDS
-from noisyrun.flags import Flag
+from noisyrun.config.flags import Flag
 from noisyrun.registry import FLAGS, FoundRecipe, normal, split
 
 #: Every way to write a socket, and its kind.

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from noisyrun.fields import choices, find, model_of
+from noisyrun.config.fields import choices, find, model_of
 from noisyrun.suggest import closest
 
 _MUST = {

@@ -1,0 +1,1 @@
+"""Flags, files and recipes to one validated configuration. Imports nothing, so that help stays quick."""
