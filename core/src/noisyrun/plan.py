@@ -172,10 +172,12 @@ def examine(config: RunConfig, methods: Methods, data: Data, registry: Registry 
         methods = replace(methods, backbone=next(iter(_of_kind("backbone", config.sockets["backbone"], registry))))
     stages = resolve_stages(config.settings, judge_labels=methods.judge_labels)
     one_head(methods)
+    for method in methods:
+        method.preflight()
     kept = {stage.keep_predictions for stage in stages if stage.keep_predictions}
     needs = (
         *method_needs(methods, data.train, kept, config.settings.train.freeze_backbone, registry),
-        *_stage_needs(stages, data.train),
+        *_stage_needs(stages, data),
     )
     return Plan(config, methods, stages, needs, agreed_batches(methods))
 
@@ -240,9 +242,14 @@ def _offers(samples: Samples) -> dict[str, bool]:
     }
 
 
-def _stage_needs(stages: Iterable[Stage], samples: Samples) -> Iterator[Need]:
+def _stage_needs(stages: Iterable[Stage], data: Data) -> Iterator[Need]:
+    samples = data.train
     offered = _offers(samples)
     for stage in stages:
+        if stage.while_gains:
+            yield Need(
+                f"stage {stage.name}", "noisy validation", data.val is not None, "give --data.val a share above 0"
+            )
         if stage.samples == "clean":
             yield Need(f"stage {stage.name}", "a trusted clean subset", offered["subset"], _DATA["clean"][1])
         elif stage.targets == "trusted":

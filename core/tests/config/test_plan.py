@@ -300,3 +300,18 @@ def test_stages_of_steps_have_label_phases_by_epoch(core):
     stages = [{"name": "s", "steps": 7, "label_phase": "every:1"}, {"name": "t", "steps": 7, "label_phase": "once"}]
     made = resolve({"tracking": None, "stages": stages}, registry=core).settings.stages
     assert [cost.label_phases(stage, samples(), 10) for stage in made] == [3, 1]
+
+
+def test_what_only_the_configuration_names_is_looked_for_with_the_plan(config):
+    class Absent(Asks):
+        def preflight(self):
+            raise UserError("weighter.absent: no file 'x'")
+
+    with pytest.raises(UserError, match="no file 'x'"):
+        plans.examine(config, Methods(weighters=(Absent(),)), data())
+
+
+def test_rounds_that_go_on_while_they_gain_need_noisy_validation(core):
+    stages = [{"name": "first", "epochs": 1}, {"name": "again", "epochs": 1, "while_gains": True}]
+    made = resolve({"tracking": None, "device": "cpu", "stages": stages}, registry=core)
+    assert problems(Methods(), made) == ["stage again needs noisy validation; give --data.val a share above 0"]

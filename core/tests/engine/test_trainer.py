@@ -245,3 +245,23 @@ def test_selection_by_noisy_validation_takes_the_earlier_of_two_equals(kit):
         made.progress.by_test.offer(test, test, epoch)
         made.progress.history.append({"test_accuracy": test})
     assert made.progress.accuracy == {"last": 0.9, "best_noisy_val": 0.8, "oracle": 0.9}
+
+
+def test_rounds_that_go_on_while_they_gain_end_with_the_first_that_does_not(kit):
+    """A learning rate of next to nothing gains nothing: the round after it is skipped, and so are those behind."""
+    idle = Optimizer(lr=1e-12)
+    stages = [
+        Stage(name="first", epochs=3),
+        Stage(name="second", epochs=1, while_gains=True, optimizer=idle),
+        Stage(name="third", epochs=1, while_gains=True),
+        Stage(name="fourth", epochs=1, while_gains=True),
+        Stage(name="last", epochs=1),
+    ]
+    made, outcome = train(kit, stages=stages, methods=kit.make_methods(judging=False), train={"optimizer": {"lr": 0.2}})
+    assert [r["stage"] for r in outcome.history] == ["first"] * 3 + ["second", "last"]
+    assert made.progress.stage == 5
+
+
+def test_the_shortest_run_with_label_phases_warms_up_for_an_epoch(kit):
+    _, outcome = train(kit, epochs=2)
+    assert [r["stage"] for r in outcome.history] == ["warmup", "rounds"]

@@ -104,3 +104,9 @@ def test_missing_file_and_missing_setting_say_which_flag_to_give(tmp_path: Path,
 def test_vectors_that_know_no_class_are_refused(tmp_path: Path, task, text, phase) -> None:
     with pytest.raises(UserError, match="knows no word"):
         encode(vec(tmp_path / "w.vec", lines=("maison 1 2 3", "chat 1 2 3")), task, text, phase)
+
+
+def test_a_missing_file_is_known_before_training(tmp_path: Path) -> None:
+    encoder = FastTextSideInfo(FastTextConfig(vectors=tmp_path / "absent.vec"))
+    with pytest.raises(UserError, match="no file"):
+        encoder.preflight()

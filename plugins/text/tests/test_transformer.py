@@ -134,6 +134,12 @@ def test_a_path_that_is_not_there_is_not_taken_for_a_model_id(name: str, task: T
         encode(task, text, phase, name)
 
 
+def test_a_missing_model_is_known_before_training() -> None:
+    encoder = TransformerSideInfo(TransformerConfig(model="./absent"))
+    with pytest.raises(UserError, match="no folder"):
+        encoder.preflight()
+
+
 @pytest.mark.parametrize("only_local", [True, False])
 def test_offline_says_how_to_give_a_local_folder(
     only_local: bool, task: Task, text: Text, phase: Phase, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -39,6 +39,17 @@ class Method(Generic[C]):
         """What the data and the run must offer; may depend on the configuration."""
         return Needs()
 
+    def preflight(self) -> None:
+        """Look, before any training, for what only the configuration names: files, models, word lists.
+
+        Optional and quick. `noisyrun plan` calls it, too.
+
+        Raises
+        ------
+        UserError
+            One line that says what is missing and how to give it.
+        """
+
     def state_dict(self) -> State:
         """All that was learned, as tensors and JSON values; empty when nothing was."""
         return {}

@@ -70,6 +70,13 @@ class Prototypes:
     def stack(cls, classes: Sequence[Prototypes]) -> Prototypes:
         """One from the prototypes [1, P_c, E] of each class, padded to the largest P."""
         width = max(one.vectors.shape[1] for one in classes)
+        space = max((one.vectors.shape[2] for one in classes if one.mask.any()), default=classes[0].vectors.shape[2])
+        # A class without samples knows nothing of the space that a projection opened for the others.
+        classes = [
+            one if one.mask.any() else replace(one, vectors=one.vectors.new_zeros(*one.mask.shape, space))
+            for one in classes
+        ]
+        project = next((one.project for one in classes if one.project is not None), None)
 
         def wide(tensor: Tensor, fill: float | int | bool) -> Tensor:
             gap = width - tensor.shape[1]
@@ -83,7 +90,7 @@ class Prototypes:
             torch.cat([wide(one.mask, False) for one in classes]),
             torch.cat([wide(one.weights, 0.0) for one in classes]),
             torch.cat([wide(one.rows, PAD) for one in classes if one.rows is not None]) if with_rows else None,
-            classes[0].project,
+            project,
         )
 
     @property

@@ -88,6 +88,11 @@ class Stage(BaseModel):
     batch_size: int | None = Field(None, ge=1, description="Batch size; the run's by default.")
     optimizer: Optimizer | None = Field(None, description="Optimiser; the run's by default.")
     schedule: Schedule | None = Field(None, description="Schedule of the learning rate; the run's by default.")
+    while_gains: bool = Field(
+        False,
+        description="Skip the stage unless the one before it raised the best accuracy on noisy validation: alternating "
+        "rounds that go on until there is no gain.",
+    )
     keep_predictions: str | None = Field(
         None, description="Keep predictions of all training samples at the end, under this name."
     )

@@ -41,6 +41,8 @@ class Progress:
         Number of the stage, epochs finished within it, steps finished within the epoch.
     entered
         The stage's starting weights are in place.
+    began
+        Epochs finished over all stages when the stage that trained last began.
     selected
         The samples of the stage have been chosen.
     labelled
@@ -65,6 +67,7 @@ class Progress:
     epoch: int = 0
     step: int = 0
     entered: bool = False
+    began: int = 0
     selected: bool = False
     labelled: bool = False
     epochs: int = 0
@@ -97,6 +100,11 @@ class Progress:
         self.stage += 1
         self.epoch = self.step = 0
         self.entered = self.selected = self.labelled = False
+
+    @property
+    def gained(self) -> bool:
+        """Whether the stage that trained last raised the best accuracy on noisy validation."""
+        return self.by_val.epoch > self.began
 
     @property
     def accuracy(self) -> dict[str, float | None]:

@@ -50,7 +50,9 @@ def _default_stages(settings: RunSettings, judge_labels: bool) -> tuple[Stage, .
     train, epochs = settings.train, settings.epochs
     stages = []
     if judge_labels:
-        warmup = epochs // 3 if train.warmup_epochs is None else train.warmup_epochs
+        # A label phase on an untrained network would judge at random.
+        shortest = min(1, epochs - 1)
+        warmup = max(shortest, epochs // 3) if train.warmup_epochs is None else train.warmup_epochs
         if warmup > epochs:
             raise UserError(f"--train.warmup_epochs: must be at most --epochs, {epochs} (got {warmup})")
         if warmup:

@@ -133,6 +133,10 @@ class Trainer:
 
     def _run_stage(self, number: int) -> None:
         stage, at = self.stages[number], self.progress
+        if stage.while_gains and not at.entered and not at.gained:
+            self.console.say(f"stage {stage.name} is skipped: the one before it did not gain on noisy validation")
+            at.next_stage()
+            return
         self._enter(stage)
         self._judge_labels(stage)
         self._select(stage)
@@ -263,7 +267,7 @@ class Trainer:
         """Put the stage's starting weights in place, and choose what trains."""
         at = self.progress
         if not at.entered:
-            at.entered = True
+            at.entered, at.began = True, at.epochs
             self.features.forget()
             if stage.weights_from != "continue":
                 self.network.load_state_dict(self.snapshots[stage.weights_from])

@@ -171,13 +171,20 @@ class WordEncoder(TextEncoder):
 class FastTextSideInfo(TextSideInfo[FastTextConfig]):
     """Texts of classes and samples as means of word vectors."""
 
-    def make_encoder(self, text: Text, phase: Phase) -> TextEncoder:
+    def preflight(self) -> None:
+        """Look at the file's first lines."""
+        self._vectors()
+
+    def _vectors(self) -> WordVectors:
         path = self.config.vectors
         if path is None:
             raise UserError(f"{self.key}: needs a file of word vectors (--side-info.vectors FILE.vec)")
         if not path.is_file():
             raise UserError(f"{self.key}: vectors: no file {str(path)!r}")
-        encoder = WordEncoder(WordVectors(path, self.key), self.config.lower)
+        return WordVectors(path, self.key)
+
+    def make_encoder(self, text: Text, phase: Phase) -> TextEncoder:
+        encoder = WordEncoder(self._vectors(), self.config.lower)
         encoder.learn(_all_texts(text))
         return encoder
 

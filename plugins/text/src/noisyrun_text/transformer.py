@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,17 @@ class TransformerEncoder(TextEncoder):
 class TransformerSideInfo(TextSideInfo[TransformerConfig]):
     """Texts of classes and samples through any Hugging Face encoder, which never trains."""
 
-    def make_encoder(self, text: Text, phase: Phase) -> TextEncoder:
+    def preflight(self) -> None:
+        """Load the model, so that a missing one is known before anything trains."""
+        assert self._loaded
+
+    @cached_property
+    def _loaded(self) -> tuple[str, nn.Module, Any]:
         name, local = self._source()
-        model, tokenizer = self._load(name, local)
+        return name, *self._load(name, local)
+
+    def make_encoder(self, text: Text, phase: Phase) -> TextEncoder:
+        name, model, tokenizer = self._loaded
         device = phase.device if self.config.device == "auto" else self._device()
         try:
             return TransformerEncoder(_text_part(model), tokenizer, self.config, device)
