@@ -28,7 +28,7 @@ from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
 
-N, BATCH, CLASSES, SIDE = 256, 64, 10, 32
+N, BATCH, CLASSES, SIDE = 512, 64, 10, 32
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
@@ -80,7 +80,8 @@ class Plain:
         assert samples.images.resident is not None
         torch.manual_seed(0)
         extractor = SmallCNN(SmallCNNConfig())(samples.task)
-        self.network = torch.nn.Sequential(extractor, torch.nn.Linear(extractor.dim, CLASSES)).to(device)
+        self.network = torch.nn.Sequential(extractor, torch.nn.Linear(extractor.dim, CLASSES))
+        self.network.to(device, memory_format=torch.channels_last)
         self.images = samples.images.resident.to(device)
         self.labels = samples.labels.single.to(device)
         self.mean = torch.tensor(MEAN, device=device).view(1, 3, 1, 1)

@@ -173,6 +173,18 @@ def length(stage: Stage, steps_per_epoch: int) -> tuple[int, int]:
     return stage.epochs, stage.epochs * steps_per_epoch
 
 
+def lengths(
+    stages: Sequence[Stage], begun: Mapping[str, tuple[int, int]], samples: Samples, batch_size: int
+) -> dict[str, tuple[int, int]]:
+    """Epochs and steps of every stage by name: those of the stages that have begun, an estimate for the others."""
+    found = dict(begun)
+    for stage in stages:
+        if stage.name not in found:
+            size = stage.batch_size or batch_size
+            found[stage.name] = length(stage, -(-expected_size(stage, samples) // size))
+    return found
+
+
 def schedule_place(
     stages: Sequence[Stage],
     number: int,
