@@ -31,7 +31,7 @@ def run(method: dict[str, str], seed: int, extra: dict[str, object], folder: Pat
     return {
         "test": summary["accuracy"]["last"],
         "oracle": summary["accuracy"]["oracle"],
-        "label": summary["label_accuracy"]["after"],
+        "label": summary["label_accuracy"]["after"] or summary["label_accuracy"]["before"],
         "auroc": summary["detection"]["auroc"],
     }
 
