@@ -13,7 +13,7 @@ from noisyrun.api import FeatureBank, Judgement, Labels, Prototypes, SideInfo, U
 from noisyrun.testing import make_bank, make_phase
 from noisyrun_sinet.config import SinetPrototypesConfig, SinetWeighterConfig
 from noisyrun_sinet.prototypes import SinetPrototypes
-from noisyrun_sinet.weighter import SinetWeighter, two_groups
+from noisyrun_sinet.weighter import SinetWeighter, distance, nearest_other, two_groups
 
 Clusters = Callable[..., tuple[Tensor, Tensor]]
 Relation = Callable[..., SideInfo]
@@ -237,7 +237,59 @@ def test_two_groups_finds_the_valley_between_them() -> None:
     assert 2 < threshold < 6
 
 
-def test_two_groups_sees_none_in_one() -> None:
-    generator = torch.Generator().manual_seed(0)
-    assert two_groups(torch.randn(5000, generator=generator)) is None
+def test_two_groups_sees_none_where_all_scores_are_one() -> None:
     assert two_groups(torch.ones(10)) is None
+
+
+@pytest.mark.parametrize("classes", [3, 90])
+@pytest.mark.parametrize("reduce", ["nearest", "mean"])
+def test_the_nearest_other_class_agrees_with_judging_every_class(classes: int, reduce: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(classes, 4, generator=generator) > 0.4
+    mask[1] = False
+    vectors = torch.randn(classes, 4, 6, generator=generator)
+    prototypes = Prototypes.of(vectors, mask, torch.rand(classes, 4, generator=generator))
+    features = torch.randn(40, 6, generator=generator)
+    labels = torch.randint(classes, (40,), generator=generator)
+    every = torch.stack([distance(features, torch.full((40,), c), prototypes, reduce) for c in range(classes)], 1)
+    every[:, ~prototypes.present] = torch.inf
+    every[torch.arange(40), labels] = torch.inf
+    torch.testing.assert_close(nearest_other(features, labels, prototypes, reduce), every.amin(1), atol=1e-5, rtol=0)
+
+
+def test_clean_labels_are_not_called_wrong_though_otsu_splits_their_scores(make_clusters: Clusters) -> None:
+    features, labels = make_clusters(4, 15)
+    prototypes = Prototypes.of(class_means(features, labels, 4))
+    method = make()
+    made = judge(method, make_bank(features, labels, 4), prototypes)
+    assert made.wrong is not None
+    assert made.score is not None
+    assert method.threshold is not None
+    assert bool((made.score < method.threshold).any())
+    assert not bool(made.wrong.any())
+
+
+@pytest.mark.parametrize("share", [1, 3, 6, 9])
+def test_labels_called_wrong_are_those_that_are(share: int, make_clusters: Clusters) -> None:
+    features, labels, wrong = noisy(make_clusters, share)
+    truth = torch.arange(4).repeat_interleave(15)
+    prototypes = Prototypes.of(class_means(features, truth, 4))
+    made = judge(make(), make_bank(features, labels, 4), prototypes)
+    assert made.wrong is not None
+    assert torch.equal(made.wrong, wrong)
+
+
+def test_nearest_calls_wrong_what_is_nearer_to_another_class(make_clusters: Clusters) -> None:
+    features, labels, _ = noisy(make_clusters)
+    vectors = class_means(features, labels, 4)
+    made = judge(make(decision="nearest"), make_bank(features, labels, 4), Prototypes.of(vectors))
+    closest = nn.functional.cosine_similarity(features.unsqueeze(1), vectors, dim=2).argmax(1)
+    assert made.wrong is not None
+    assert torch.equal(made.wrong, closest != labels)
+
+
+def test_with_one_class_alone_nothing_is_called_wrong() -> None:
+    bank = make_bank(torch.tensor([[0.0, 5.0], [2.0, 0.0]]), [0, 0], 1, logits=torch.zeros(2, 1))
+    made = judge(make(), bank, Prototypes.of(torch.tensor([[3.0, 0.0]])))
+    assert made.wrong is not None
+    assert not bool(made.wrong.any())

@@ -119,11 +119,11 @@ class SinetWeighterConfig(ConsistencyConfig):
         description="What ranks the labels and decides which are wrong: nearness to the prototype, as in (6), or the "
         "consistency score (4), which needs a class relation.",
     )
-    decision: Literal["otsu", "shift"] = Field(
+    decision: Literal["otsu", "nearest", "shift"] = Field(
         "otsu",
-        description="Which labels are called wrong: otsu splits the scores in two groups without labels (and falls "
-        "back to shift where they form one); shift calls wrong what (6) weighs 0. The paper weighs and "
-        "does not decide: otsu ours.",
+        description="Which labels are called wrong. otsu: score in the lower of two groups (Otsu's method, without "
+        "labels), and another class's prototype nearer than the label's own; nearest: the latter alone; shift: what "
+        "(6) weighs 0. The paper weighs and does not decide: otsu ours.",
     )
 
 

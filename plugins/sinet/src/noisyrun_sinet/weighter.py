@@ -73,8 +73,7 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
     def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Judgement:
         far = self._distance(block, labels, prototypes)
         score = self._score(block, labels, far, side)
-        outside = far >= self.config.alpha
-        wrong = outside if self.threshold is None else score < self.threshold
+        wrong = self._wrong(block, labels, prototypes, far, score)
         if self.config.weights == "soft":
             weights = weight(far, self.config.alpha, self.config.beta)
         else:
@@ -105,6 +104,24 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         if self.consistency is None:
             raise MethodError(self.key, "must be fitted before it weighs")
         return self.consistency.of_pairs(block.features, labels, class_relation_of(side, self.key)).log()
+
+    def _wrong(self, block: Block, labels: Tensor, prototypes: Prototypes | None, far: Tensor, score: Tensor) -> Tensor:
+        """Which labels are called wrong, bool [R].
+
+        Otsu's method finds two groups even in scores that form one, so that a low score alone proves nothing: a label
+        is wrong when it is in the lower group and the sample is nearer to another class. Neither is asked of a label.
+        """
+        if self.config.decision == "shift":
+            return far >= self.config.alpha
+        low = torch.ones_like(far, dtype=torch.bool)
+        if self.config.decision == "otsu":
+            low = score < (-torch.inf if self.threshold is None else self.threshold)
+        if prototypes is None or not bool(low.any()):
+            return low
+        rows = low.nonzero()[:, 0]
+        embedded = prototypes.embed(block.features[rows])
+        low[rows] = nearest_other(embedded, labels[rows], prototypes, self.config.reduce) < far[rows]
+        return low
 
     def _all_scores(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> Tensor:
         """Scores of all observed labels whose class has a prototype, float32 [L], on the CPU."""
@@ -143,12 +160,41 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     cosines = _cosines(queries, vectors, which)
     lengths = (queries * queries).sum(1, keepdim=True) + (vectors * vectors).sum(2)[which]
     far = (lengths - 2 * cosines).clamp(min=0).sqrt()
-    if reduce == "nearest":
-        return far.masked_fill(~mask, 2.0).amin(1)
-    share = (prototypes.weights[named].to(queries.device)[which] * mask).float()
-    share = torch.where(share.sum(1, keepdim=True) > 0, share, mask.float())
-    mean = (far * share).sum(1) / share.sum(1).clamp(min=1e-12)
-    return mean.masked_fill(~mask.any(1), 2.0)
+    weights = prototypes.weights[named].to(queries.device)[which] if reduce == "mean" else None
+    return _reduced(far, mask, weights)
+
+
+def nearest_other(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: str = "nearest") -> Tensor:
+    """Distance of each sample to the nearest class other than its label's; arguments as for `distance`.
+
+    Returns
+    -------
+    Tensor
+        float32 [R], in [0, 2]; infinite where no other class has a prototype.
+    """
+    queries = ops.unit(embedded.float())
+    own = (queries * queries).sum(1)[:, None, None]
+    count = prototypes.vectors.shape[1]
+    nearest = queries.new_full((len(queries),), torch.inf)
+    for part in prototypes.present.nonzero()[:, 0].split(max(1, _GATHERED // max(1, len(queries) * count))):
+        vectors = ops.unit(prototypes.vectors[part].to(queries.device, torch.float32))
+        cosines = (queries @ vectors.flatten(0, 1).T).reshape(len(queries), len(part), count)
+        far = (own + (vectors * vectors).sum(2) - 2 * cosines).clamp(min=0).sqrt()
+        mask = prototypes.mask[part].to(queries.device)
+        weights = prototypes.weights[part].to(queries.device) if reduce == "mean" else None
+        found = _reduced(far, mask.expand_as(far), weights)
+        nearest = nearest.minimum(found.masked_fill(part.to(labels.device) == labels[:, None], torch.inf).amin(1))
+    return nearest
+
+
+def _reduced(far: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
+    """Distances [..., P] to the prototypes of a class as one: the least, or their mean by weights; 2 without any."""
+    if weights is None:
+        return far.masked_fill(~mask, 2.0).amin(-1)
+    share = (weights * mask).float()
+    share = torch.where(share.sum(-1, keepdim=True) > 0, share, mask.float())
+    mean = (far * share).sum(-1) / share.sum(-1).clamp(min=1e-12)
+    return mean.masked_fill(~mask.any(-1), 2.0)
 
 
 def _cosines(queries: Tensor, vectors: Tensor, which: Tensor) -> Tensor:
@@ -164,16 +210,15 @@ def _cosines(queries: Tensor, vectors: Tensor, which: Tensor) -> Tensor:
 
 
 def two_groups(scores: Tensor) -> float | None:
-    """The threshold that splits scores in two groups, by Otsu's method; None where they form one.
+    """The threshold that splits scores in two groups, by Otsu's method; None where all scores are one value.
 
-    Otsu's threshold makes the variance between the groups as large as can be. Scores spread evenly over a range, which
-    no threshold divides better than another, reach a share of 3/4 of the total variance: only above it do the scores
-    count as two groups. No label is looked at.
+    Otsu's threshold makes the variance between the groups as large as can be. It is always found, also in scores that
+    form one group: whoever uses it needs a second ground. No label is looked at.
 
     Parameters
     ----------
     scores
-        float [n], finite.
+        float [n], finite, n ≥ 1.
     """
     values = scores.double()
     low, high = float(values.min()), float(values.max())
@@ -186,7 +231,4 @@ def two_groups(scores: Tensor) -> float | None:
     above = len(values) - below
     mass = (counts * middle).cumsum(0)
     gap = mass[:-1] / below.clamp(min=1) - (mass[-1] - mass[:-1]) / above.clamp(min=1)
-    between = below * above * gap**2 / len(values) ** 2
-    if float(between.max()) <= 0.75 * float(values.var(unbiased=False)):
-        return None
-    return low + width * (int(between.argmax()) + 1)
+    return low + width * (int((below * above * gap**2).argmax()) + 1)
