@@ -84,6 +84,34 @@ def test_a_missing_column_names_the_nearest_and_those_present(manifest):
         _load(path)
 
 
+def test_a_test_set_without_two_labels_in_any_row_is_as_multi_label_as_its_training_set(manifest):
+    path = manifest({"label": ["cat|dog", *LABELS[1:]]})
+    manifest({"label": LABELS}, "test.csv")
+    data = _load(path)
+    assert data.test.task == data.train.task
+    assert data.test.task.labels == "multi"
+
+
+def test_several_clean_labels_beside_single_observed_ones_are_refused_and_the_row_named(manifest):
+    path = manifest({"label": LABELS, "clean_label": [*LABELS[:7], "cat|dog"]})
+    with pytest.raises(UserError, match="column 'clean_label' holds several labels in row 7"):
+        _load(path)
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("auto", "cross-entropy"), ("binary-cross-entropy",) * 2])
+def test_the_loss_follows_the_labels_unless_the_user_says_otherwise(manifest, loss, expected):
+    settings = RunSettings(dataset=str(manifest({"label": LABELS})), train={"loss": loss})
+    assert load(settings).task.loss == expected
+
+
+def test_verification_follows_the_noise_that_is_injected(manifest):
+    columns = {"label": LABELS, "verified": [1, 1, 1, 1, 0, 0, "", ""]}
+    train = load(RunSettings(dataset=str(manifest(columns)), noise="pair:0.5", data=DataSettings(val=0))).train
+    right = (train.labels.single == train.truth.single).tolist()
+    assert 0 < sum(right[:6]) < 6
+    assert train.verified.tolist() == [*map(int, right[:6]), -1, -1]
+
+
 def test_several_labels_in_a_cell_make_a_multi_label_task(manifest):
     data = _load(manifest({"label": ["cat|dog", "dog", "cat", "", "cat", "dog", "dog|bird", "bird"]}))
     assert data.task.classes == ("bird", "cat", "dog")

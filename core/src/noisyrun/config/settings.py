@@ -90,6 +90,10 @@ class TrainSettings(Settings):
 
     optimizer: Optimizer = Field(default_factory=Optimizer, description="Optimiser of every stage that brings none.")
     schedule: Schedule = Field(default_factory=Schedule, description="Schedule of every stage that brings none.")
+    loss: Literal["auto", "cross-entropy", "binary-cross-entropy"] = Field(
+        "auto",
+        description="The loop's loss; by default cross entropy for single and binary cross entropy for several labels.",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the head.")
     amp: Literal["auto", "off", "bf16", "fp16"] = Field(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -66,8 +67,9 @@ def assemble(raw: RawData, settings: RunSettings) -> Data:
         shape, note = common_shape(train, settings.data.image_size)
         notes += [note] if note else []
     skip = settings.data.on_bad_image == "skip"
-    everything, train = _samples(train, raw, classes, shape, skip, notes)
-    test = None if raw.test is None else _test(_samples(raw.test, raw, classes, shape, skip, notes)[0], raw.test)
+    task = _task(raw, classes, shape, settings.train.loss)
+    everything, train = _samples(train, task, classes, skip, notes)
+    test = None if raw.test is None else _test(_samples(raw.test, task, classes, skip, notes)[0])
     everything, noise = inject.inject(everything, settings, raw, notes)
     digests = {
         "labels": digest(everything.index, everything.labels.classes),
@@ -100,16 +102,36 @@ def _subset(raw: Raw, settings: RunSettings) -> Raw:
     return raw.take(np.sort(drawn.numpy()))
 
 
-def _samples(
-    raw: Raw, data: RawData, classes: Classes, shape: tuple[int, int, int] | None, skip: bool, notes: list[str]
-) -> tuple[Samples, Raw]:
+def _task(
+    raw: RawData,
+    classes: Classes,
+    shape: tuple[int, int, int] | None,
+    loss: Literal["auto", "cross-entropy", "binary-cross-entropy"],
+) -> Task:
+    """One task for all splits: a test set in which no sample happens to have two labels is multi-label all the same."""
+    splits = [split for split in (raw.train, raw.test) if split is not None]
+    multi = any(split.is_list("label") or "known" in split.columns for split in splits)
+    if loss == "auto":
+        loss = "binary-cross-entropy" if multi else "cross-entropy"
+    return Task(
+        classes.names,
+        "multi" if multi else "single",
+        loss,
+        None if shape is None else shape[1:],
+        None if shape is None else shape[0],
+        None if raw.train.features is None else raw.train.features.shape[1],
+    )
+
+
+def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str]) -> tuple[Samples, Raw]:
     """One split, with its images decoded and its columns read; and the raw rows that are left."""
     # Labels first: a label out of range is found before an hour of decoding.
     observed = encode(raw, "label", classes)
     images: Images | None = None
     if raw.images is not None:
-        assert shape is not None
-        images, kept, bad = read_images(raw, shape, skip)
+        assert task.image_size is not None
+        assert task.channels is not None
+        images, kept, bad = read_images(raw, (task.channels, *task.image_size), skip)
         if kept is not None:
             more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
             notes.append(f"{len(bad)} images that cannot be read are left out: {'; '.join(bad[:_NAMED])}{more}")
@@ -117,25 +139,18 @@ def _samples(
             observed = encode(raw, "label", classes)
     assert observed is not None
     known = encode(raw, "known", classes)
-    multi = observed.shape[1] > 1 or known is not None or raw.is_list("label")
     trusted, clean = _trusted(raw, classes, observed)
-    verified = flags(raw, "verified")
-    task = Task(
-        classes.names,
-        "multi" if multi else "single",
-        "binary-cross-entropy" if multi else "cross-entropy",
-        None if shape is None else shape[1:],
-        None if shape is None else shape[0],
-        None if raw.features is None else raw.features.shape[1],
-    )
-    _need_labels(raw, observed, trusted, multi)
-    source, source_names = named(raw, "source")
     truth = encode(raw, "truth", classes)
+    verified = flags(raw, "verified")
+    if not task.multi:
+        _need_one(raw, {"trusted": trusted, "truth": truth})
+    _need_labels(raw, observed, trusted, task.multi)
+    source, source_names = named(raw, "source")
     return (
         Samples(
             task=task,
             index=torch.from_numpy(raw.index),
-            labels=Labels(observed, known if multi else None),
+            labels=Labels(observed, known),
             verified=torch.full((len(raw),), -1, dtype=torch.int8) if verified is None else verified,
             verified_held=torch.zeros(len(raw), dtype=torch.bool),
             trusted=Labels(trusted),
@@ -191,7 +206,18 @@ def _need_labels(raw: Raw, observed: Tensor, trusted: Tensor, multi: bool) -> No
         raise UserError(f"{raw.row(int(bare[0]))} has no label ({len(bare)} such rows)")
 
 
-def _test(samples: Samples, raw: Raw) -> Samples:
+def _need_one(raw: Raw, columns: Mapping[str, Tensor | None]) -> None:
+    """Single observed labels can be held only against single clean and trusted ones."""
+    for role, labels in columns.items():
+        if labels is not None and bool((labels[:, 1:] != PAD).any()):
+            row = int((labels[:, 1:] != PAD).any(1).nonzero()[0])
+            raise UserError(
+                f"column {raw.names.get(role, role)!r} holds several labels in {raw.row(row)}, but the observed labels "
+                f"are single; give those as lists, too"
+            )
+
+
+def _test(samples: Samples) -> Samples:
     """The test set under its clean labels: those are what it is measured by."""
     if samples.truth is None:
         return replace(samples, truth=samples.labels)

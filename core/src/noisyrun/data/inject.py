@@ -77,7 +77,10 @@ def inject(
         notes.append(f"injected {origin}, into the clean labels in place of the observed ones: {share:.1%} flipped")
     else:
         notes.append(f"injected {origin}: {share:.1%} of the labels flipped; those given count as clean")
-    return replace(samples, truth=clean, labels=Labels.of(after)), manifest
+    # What was verified of the labels before says nothing of those after: verification follows the noise.
+    right = (after == before).to(samples.verified.dtype)
+    verified = torch.where(samples.verified >= 0, right, samples.verified)
+    return replace(samples, truth=clean, labels=Labels.of(after), verified=verified), manifest
 
 
 def _draw(spec: noise.NoiseSpec, samples: Samples, labels: Tensor, settings: RunSettings) -> Tensor:
