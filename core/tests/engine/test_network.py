@@ -141,7 +141,7 @@ def test_small_cnn_takes_images_of_other_sizes_and_both_norms():
 
 
 def test_backbones_say_which_data_they_need(kit):
-    with pytest.raises(MethodError, match="choose --backbone features"):
+    with pytest.raises(UserError, match="choose --backbone features"):
         kit.backbone()(Task(tuple("ab"), feature_dim=4))
-    with pytest.raises(MethodError, match="has images"):
+    with pytest.raises(UserError, match="has images"):
         kit.backbone(features=True)(TASK)

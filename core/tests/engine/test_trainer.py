@@ -232,7 +232,7 @@ def test_float16_on_the_cpu_is_refused(kit):
         train(kit, train={"amp": "fp16"})
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "tpuish"])
+@pytest.mark.parametrize("name", ["cuda:99", "tpuish", "meta", "mps"])
 def test_a_device_that_is_not_there_is_refused(name):
     with pytest.raises(UserError, match="--device"):
         device_of(name)

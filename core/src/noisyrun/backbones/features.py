@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from noisyrun.api import Backbone, FeatureExtractor, MethodError, Task
+from noisyrun.api import Backbone, FeatureExtractor, Task, UserError
 from noisyrun.backbones.config import FeaturesConfig
 
 
@@ -13,8 +13,8 @@ class FeaturesBackbone(Backbone[FeaturesConfig]):
 
     def build(self, task: Task) -> FeatureExtractor:
         if task.feature_dim is None:
-            raise MethodError(
-                self.key, "needs a data set of features, and this one has images; choose another backbone"
+            raise UserError(
+                f"{self.key} needs a data set of features, and this one has images; choose another backbone"
             )
         return FeatureMLP(task.feature_dim, self.config)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from noisyrun.api import Backbone, FeatureExtractor, MethodError, Task
+from noisyrun.api import Backbone, FeatureExtractor, Task, UserError
 from noisyrun.backbones.config import SmallCNNConfig
 
 
@@ -17,7 +17,7 @@ class SmallCNN(Backbone[SmallCNNConfig]):
 
     def build(self, task: Task) -> FeatureExtractor:
         if task.image_size is None or task.channels is None:
-            raise MethodError(self.key, "needs images, and the data has features alone; choose --backbone features")
+            raise UserError(f"{self.key} needs images, and the data has features alone; choose --backbone features")
         return SmallNetwork(self.config, task.channels, min(task.image_size))
 
 

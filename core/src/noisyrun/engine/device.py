@@ -12,9 +12,11 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device: torch.device | None = torch.device(name)
     except RuntimeError:
-        raise UserError(f"--device: must be auto, cpu, cuda or cuda:N (got {name!r})") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device: must be auto, cpu, cuda or cuda:N (got {name!r})")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("--device: there is no GPU that torch can use here; leave --device out, or give cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
