@@ -12,7 +12,6 @@ import pyarrow as pa
 from torch import Tensor
 
 from noisyrun import bank as banks
-from noisyrun import data as datasets
 from noisyrun import plan as plans
 from noisyrun.api.errors import UserError
 from noisyrun.api.method import Method
@@ -25,6 +24,7 @@ from noisyrun.bank.sizes import parse_memory
 from noisyrun.bank.writers import check_finite
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.config.settings import RunSettings
+from noisyrun.data import sources
 from noisyrun.data.build import assemble
 from noisyrun.data.raw import ROLES, Raw, RawData
 from noisyrun.data.samples import Data
@@ -168,7 +168,8 @@ def detect_file(config: RunConfig, *, console: Console | None = None) -> Detecti
     _need_judges(methods)
     clock = Stopwatch()
     with clock("data"):
-        data = datasets.load(_all_samples(config.settings))
+        settings = _all_samples(config.settings)
+        data = assemble(sources.read(settings), settings)
     found = _Detector(config, methods, console, clock).run(data)
     names = [method.key.partition(".")[2] for method in methods]
     folder = RunFolder.create(config.settings.out, "-".join(dict.fromkeys(["detect", *names])))
@@ -245,7 +246,7 @@ class _Detector:
         summary = summaries.build(
             config=self.config,
             data=replace(data, notes=tuple(notes)),
-            detection=metrics,
+            detection={**metrics, "called_wrong": metrics.get("wrong")},
             label_accuracy={"before": metrics.get("label_accuracy_before"), "after": corrected},
             seconds=seconds,
             peak_memory=peak_memory(self.device),

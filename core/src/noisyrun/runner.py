@@ -22,7 +22,7 @@ from noisyrun.api.plugin import API_VERSION, plugin_key
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch
-from noisyrun.engine.corrections import corrected_labels
+from noisyrun.engine.corrections import changed, corrected_labels
 from noisyrun.engine.device import device_of
 from noisyrun.engine.interrupt import Interrupted
 from noisyrun.engine.label_phase import label_measures
@@ -255,15 +255,20 @@ class _Session:
 
 
 def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str, float | None]:
-    """Label accuracy before and after correction, and detection of wrong labels, where clean labels are known."""
+    """What was called wrong and changed; and where clean labels are known, how right that was."""
     train, state = data.train, outcome.state
-    if train.truth is None:
-        return {}
     corrected = corrected_labels(train.labels, state.targets, data.task.multi)
+    shares: dict[str, float | None] = {}
+    if state.wrong is not None:
+        shares["called_wrong"] = float(state.wrong.float().mean())
+    if methods.correctors:
+        shares["changed"] = float(changed(train.labels, corrected).float().mean())
+    if train.truth is None:
+        return shares
     found = label_measures(train.labels, corrected, state.score, state.wrong, train.truth, data.task.num_classes)
     if not methods.correctors:
         found["label_accuracy_after"] = None
-    return {**found, "before": found["label_accuracy_before"], "after": found["label_accuracy_after"]}
+    return {**shares, **found, "before": found["label_accuracy_before"], "after": found["label_accuracy_after"]}
 
 
 def _name(methods: Methods) -> str:

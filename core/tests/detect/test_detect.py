@@ -157,6 +157,7 @@ def test_samples_without_clean_labels_are_measured_nowhere(data: dict[str, np.nd
     got = noisyrun.detect(data["features"], data["noisy_label"], prototypes=made(Means), corrector=made(Nearest))
     assert "auroc" not in got.metrics
     assert "truth" not in got.labels
+    assert got.summary["detection"]["called_wrong"] == pytest.approx(got.labels["wrong"].mean())
     assert got.summary["label_accuracy"] == {"before": None, "after": None}
 
 
@@ -273,6 +274,23 @@ def test_the_verb_writes_labels_and_summary(
     summary = json.loads((tmp_path / "o" / "summary.json").read_text())
     assert summary["label_accuracy"]["after"] > 0.97
     assert len(pq.read_table(tmp_path / "o" / "labels.parquet")) == 150
+
+
+def test_the_verb_tells_what_it_found_where_clean_labels_are_not_known(
+    data: dict[str, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("noisyrun_smp")
+    monkeypatch.chdir(tmp_path)
+    np.savez("features.npz", features=data["features"], noisy_label=data["noisy_label"])
+    words = ["detect", "--features", "features.npz", "--prototypes", "smp", "--corrector", "smp", "--out", "o"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    labels = pq.read_table(tmp_path / "o" / "labels.parquet").to_pandas()
+    assert f"{100 * labels['wrong'].mean():.1f} %" in next(row for row in shown.splitlines() if "called wrong" in row)
+    assert json.loads(Path("o/summary.json").read_text())["detection"]["changed"] == pytest.approx(
+        (labels["corrected"] != labels["observed"]).mean()
+    )
+    assert "test set" not in shown  # nothing is tested here
 
 
 @pytest.mark.parametrize(

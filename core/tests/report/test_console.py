@@ -55,6 +55,13 @@ def test_the_table_sets_the_run_beside_plain_cross_entropy_and_marks_the_oracle(
     assert table["wrong labels found: AUROC"] == ["0.981"]
 
 
+def test_what_was_called_wrong_is_told_where_clean_labels_are_not_known():
+    console, out, _ = spoken()
+    console.results({"detection": {"auroc": None, "called_wrong": 0.312, "changed": 0.2}})
+    assert rows(out)["called wrong"] == ["31.2 %"]
+    assert rows(out)["changed by correction"] == ["20.0 %"]
+
+
 def test_what_was_not_measured_has_no_row():
     console, out, _ = spoken()
     console.results({**SUMMARY, "accuracy": {"last": None}, "label_accuracy": {}, "baseline": None})

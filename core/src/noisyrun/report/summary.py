@@ -51,11 +51,15 @@ class LabelAccuracy(Part):
 
 
 class Detection(Part):
-    """How well wrong labels were found (a wrong label is a positive); null where clean labels are not known."""
+    """Which labels were held wrong, and how well that fits (a wrong label is a positive) where clean ones are known."""
 
     auroc: Share = Field(None, description="Area under the ROC curve of 1 − quality score.")
     average_precision: Share = Field(None, description="Average precision of 1 − quality score.")
     f1: Share = Field(None, description="F1 of the methods' own decision; null where none of them decides.")
+    called_wrong: Share = Field(
+        None, description="Share of the samples called wrong, clean labels known or not; null where nothing decides."
+    )
+    changed: Share = Field(None, description="Share of the samples whose label was changed; null without a corrector.")
 
 
 class DataPart(Part):
@@ -89,7 +93,10 @@ class Summary(Part):
     finished: str = Field("", description="When it ended, ISO 8601, UTC.")
     accuracy: Accuracy = Field(default_factory=Accuracy, description="Test accuracy.")
     label_accuracy: LabelAccuracy = Field(default_factory=LabelAccuracy, description="Accuracy of training labels.")
-    detection: Detection = Field(default_factory=Detection, description="Detection of wrong labels.")
+    detection: Detection = Field(
+        default_factory=Detection,
+        description="Detection of wrong labels; measures against clean labels are null where these are not known.",
+    )
     baseline: Baseline | None = Field(None, description="Plain cross entropy; null unless --baseline was given.")
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by phase, and in total.")
     peak_memory: dict[str, int] = Field(default_factory=dict, description="Bytes: of the process, and of the GPU.")

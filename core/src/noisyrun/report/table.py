@@ -59,7 +59,7 @@ def accuracy_table(accuracy: Mapping[str, Any], baseline: Mapping[str, Any] | No
 
 
 def label_table(accuracy: Mapping[str, Any], detection: Mapping[str, Any]) -> Table | None:
-    """What label phases did to the labels, where clean labels are known."""
+    """What label phases did to the labels; how right that was where clean labels are known."""
     made = plain_table("training labels", "")
     before, after = accuracy.get("before"), accuracy.get("after")
     if before is not None:
@@ -67,6 +67,9 @@ def label_table(accuracy: Mapping[str, Any], detection: Mapping[str, Any]) -> Ta
     if after is not None:
         change = "" if before is None else f"  ({gain(after - before)})"
         made.add_row("right after correction", f"[bold]{percent(after)}[/]{change}")
+    for key, words in (("changed", "changed by correction"), ("called_wrong", "called wrong")):
+        if detection.get(key) is not None:
+            made.add_row(words, percent(detection[key]))
     for key, words in (("auroc", "AUROC"), ("average_precision", "average precision"), ("f1", "F1")):
         if detection.get(key) is not None:
             made.add_row(f"wrong labels found: {words}", f"{detection[key]:.3f}")
