@@ -52,7 +52,8 @@ def build(kit, online=None, **options):
 
 def step(parts=True):
     labels = Labels.of(torch.tensor([0, 1, 2, 0]))
-    batch = Batch(torch.arange(4), labels, Targets.of(labels), torch.ones(4, 1), torch.zeros(4).bool(), labels)
+    ones = torch.ones(4, 1)
+    batch = Batch(torch.arange(4), labels, Targets.of(labels), ones, torch.zeros(4).bool(), labels, ones[:, 0].bool())
     return Step(labels, batch=batch if parts else None)
 
 
@@ -81,6 +82,14 @@ def test_a_parts_head_takes_the_place_of_the_backbones_and_can_replace_the_loss(
 def test_two_heads_are_refused(kit):
     with pytest.raises(UserError, match=r"corrector.a and weighter.b both bring a head"):
         build(kit, {"corrector.a": Clean(), "weighter.b": Clean()})
+
+
+def test_a_part_without_the_head_it_promised_names_its_method(kit):
+    class Headless(Extra):
+        head = True
+
+    with pytest.raises(MethodError, match=r"weighter.headless: .* the part has no head"):
+        build(kit, {"weighter.headless": Headless()})
 
 
 def test_a_part_that_predicts_is_asked_at_evaluation(kit):

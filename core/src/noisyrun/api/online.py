@@ -28,6 +28,9 @@ class Batch:
         bool [B]: the sample belongs to the trusted clean subset.
     trusted
         Trusted labels; `PAD` where there is none.
+    mask
+        bool [B]: False where a row is padding, which must count in no loss. A bag of a class that has too few samples
+        left is filled up with one of its own.
     bags
         int64 [B]: number of the bag each sample is in, when batches are bags; None otherwise.
     """
@@ -38,6 +41,7 @@ class Batch:
     weights: Tensor
     clean: Tensor
     trusted: Labels
+    mask: Tensor
     bags: Tensor | None = None
 
 
@@ -62,7 +66,7 @@ class OnlinePart:
         return None
 
     def loss(self, part: nn.Module, batch: Batch, features: Tensor, logits: Tensor) -> dict[str, Tensor]:
-        """Named scalars to be added to the loss of a step.
+        """Named scalars to be added to the loss of a step; rows that `batch.mask` leaves out count in none.
 
         Parameters
         ----------

@@ -71,6 +71,8 @@ class Network(nn.Module):
         for key, method in (online or {}).items():
             part = method.part(self.dim, task)
             if part is not None:
+                if method.head and not callable(getattr(part, "head", None)):
+                    raise MethodError(key, "says that its part brings a head, but the part has no head(features)")
                 self.parts[_module_name(key)] = part
                 self._online[key] = method
         heads = [key for key, method in self._online.items() if method.head]

@@ -39,7 +39,7 @@ class LabelTables:
         # What online parts see is looked up only where there are some.
         self._index: Tensor | None = None
 
-    def step(self, positions: Tensor, mask: Tensor | None, bags: Tensor | None, *, for_parts: bool) -> Step:
+    def step(self, positions: Tensor, mask: Tensor, bags: Tensor | None, *, for_parts: bool) -> Step:
         """What the loss of a step needs.
 
         Parameters
@@ -60,7 +60,7 @@ class LabelTables:
             batch=self._batch(positions, mask, bags) if for_parts else None,
         )
 
-    def _batch(self, positions: Tensor, mask: Tensor | None, bags: Tensor | None) -> Batch:
+    def _batch(self, positions: Tensor, mask: Tensor, bags: Tensor | None) -> Batch:
         if self._index is None:
             self._index = self.samples.index.to(self.device)
             self._observed = self.samples.labels.to(self.device)
@@ -75,6 +75,7 @@ class LabelTables:
             weights=self._all_weights[positions],
             clean=self._clean[positions],
             trusted=self._trusted.take(positions),
+            mask=mask,
             bags=bags,
         )
 
