@@ -68,6 +68,9 @@ def test_the_main_job_from_a_shell(tmp_path: Path) -> None:
     assert summary["label_accuracy"]["before"] == pytest.approx(0.6, abs=0.08)
     assert summary["seconds"]["total"] > 0
     assert summary["peak_memory"]
+    for name in summary["files"].values():
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert {"curves.svg", "gallery.png"} <= set(summary["files"].values())
     assert {"noisyrun", "torch", "python", "api"} <= set(summary["versions"])
     assert any("noisyrun-sinet" in version for version in summary["versions"].values())
     assert not Path("runs").exists()

@@ -18,6 +18,7 @@ from noisyrun.files import write_text
 
 CONFIG, STATUS = "config.json", "status.json"
 SUMMARY, LABELS, NOISE = "summary.json", "labels.parquet", "noise.parquet"
+CURVES, GALLERY = "curves.svg", "gallery.png"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class RunFolder:
     """The folder of one run.
 
     It holds ``config.json`` (the resolved configuration), ``status.json`` (running, interrupted, failed or finished),
-    ``checkpoint.safetensors``, and at the end ``summary.json``, ``labels.parquet`` and the noise manifest.
+    ``checkpoint.safetensors``, and at the end ``summary.json``, ``labels.parquet``, the noise manifest
+    and pictures.
     """
 
     path: Path

@@ -31,10 +31,11 @@ from noisyrun.engine.stages import baseline_stages
 from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
+from noisyrun.report import pictures
 from noisyrun.report import summary as summaries
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
-from noisyrun.run_folder import CONFIG, LABELS, NOISE, SUMMARY, RunFolder
+from noisyrun.run_folder import CONFIG, CURVES, GALLERY, LABELS, NOISE, SUMMARY, RunFolder
 from noisyrun.tracking.manager import Observers
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ class _Session:
         if data.noise is not None:
             data.noise.save(folder.file(NOISE))
             files["noise"] = NOISE
+        files |= self._draw(plan, data, outcome, baseline, folder)
         measures = _label_measures(plan.methods, data, outcome)
         summary = summaries.build(
             config=plan.config,
@@ -244,6 +246,23 @@ class _Session:
         )
         summaries.write(summary, folder.file(SUMMARY))
         return summary, [folder.file(name) for name in files.values()]
+
+    def _draw(
+        self, plan: Plan, data: Data, outcome: Outcome, baseline: Outcome | None, folder: RunFolder
+    ) -> dict[str, str]:
+        """Curves by epoch and a gallery of doubtful labels. A picture that fails must not cost a finished run."""
+        told: dict[str, Any] = {"history": outcome.history, "rounds": outcome.rounds}
+        if baseline is not None:
+            told["baseline"] = {"history": baseline.history}
+        made: dict[str, str] = {}
+        try:
+            if pictures.write_curves(told, folder.file(CURVES)):
+                made["curves"] = CURVES
+            if outcome.rounds and pictures.write_gallery(data.train, outcome.state, folder.file(GALLERY)):
+                made["gallery"] = GALLERY
+        except Exception as error:
+            self.console.warn(f"no pictures: {' '.join(str(error).split())[:300] or type(error).__name__}")
+        return made
 
     def _with_trackers(self, summary: dict[str, Any], observers: Observers, folder: RunFolder) -> dict[str, Any]:
         """The summary with what trackers know only once they have ended."""
