@@ -177,7 +177,7 @@ def examine(config: RunConfig, methods: Methods, data: Data, registry: Registry 
     kept = {stage.keep_predictions for stage in stages if stage.keep_predictions}
     needs = (
         *method_needs(methods, data.train, kept, config.settings.train.freeze_backbone, registry),
-        *_stage_needs(stages, data),
+        *_stage_needs(stages, methods, data),
     )
     return Plan(config, methods, stages, needs, agreed_batches(methods))
 
@@ -242,21 +242,29 @@ def _offers(samples: Samples) -> dict[str, bool]:
     }
 
 
-def _stage_needs(stages: Iterable[Stage], data: Data) -> Iterator[Need]:
+def _stage_needs(stages: Iterable[Stage], methods: Methods, data: Data) -> Iterator[Need]:
     samples = data.train
     offered = _offers(samples)
+    parts = any(isinstance(method, OnlinePart) for method in methods)
+    judged = False
     for stage in stages:
+        key = f"stage {stage.name}"
+        judged |= methods.judge_labels and stage.label_phase != "never"
         if stage.while_gains:
-            yield Need(
-                f"stage {stage.name}", "noisy validation", data.val is not None, "give --data.val a share above 0"
-            )
+            yield Need(key, "noisy validation", data.val is not None, "give --data.val a share above 0")
         if stage.samples == "clean":
-            yield Need(f"stage {stage.name}", "a trusted clean subset", offered["subset"], _DATA["clean"][1])
+            yield Need(key, "a trusted clean subset", offered["subset"], _DATA["clean"][1])
         elif stage.targets == "trusted":
-            yield Need(f"stage {stage.name}", "trusted labels", offered["clean"], _DATA["clean"][1])
+            yield Need(key, "trusted labels", offered["clean"], _DATA["clean"][1])
         if stage.samples == "verified":
             right = bool(((samples.verified == 1) & ~samples.verified_held).any())
-            yield Need(f"stage {stage.name}", "samples verified right", right, _DATA["verification"][1])
+            yield Need(key, "samples verified right", right, _DATA["verification"][1])
+        if stage.samples.startswith("top:"):
+            how = "choose a weighter or a corrector, and give this stage or one before it a label phase"
+            yield Need(key, "scores of the samples", judged, how)
+        if stage.trains == "parts":
+            how = "choose a method that trains one, or let the stage train the head: trains = 'head'"
+            yield Need(key, "a part of the network", parts, how)
 
 
 def _side_info_hint(name: str, method: Method[Any], methods: Methods, registry: Registry | None) -> str:

@@ -202,6 +202,19 @@ def test_predictions_must_be_kept_by_a_stage(config, core):
     assert problems(methods, kept) == []
 
 
+def test_a_stage_that_trains_parts_alone_needs_a_method_that_brings_one(core):
+    alone = resolve({"tracking": None, "stages": [{"name": "s", "epochs": 1, "trains": "parts"}]}, registry=core)
+    assert problems(Methods(), alone)[0].startswith("stage s needs a part of the network; choose a method")
+
+
+@pytest.mark.parametrize("phase", ["never", "once"])
+def test_a_stage_on_the_top_samples_needs_a_label_phase_that_scored_them(core, phase):
+    stages = [{"name": "s", "epochs": 1, "label_phase": phase}, {"name": "t", "epochs": 1, "samples": "top:0.5"}]
+    top = resolve({"tracking": None, "stages": stages}, registry=core)
+    lines = problems(Methods(weighters=(Asks(),)), top)
+    assert [line[:34] for line in lines] == (["stage t needs scores of the sample"] if phase == "never" else [])
+
+
 def test_a_frozen_backbone_is_refused_by_who_needs_it_to_train(core):
     frozen = resolve({"tracking": None, "train.freeze_backbone": True}, registry=core)
     methods = Methods(weighters=(Asks(trainable_backbone=True),))

@@ -79,6 +79,11 @@ def test_a_parts_head_takes_the_place_of_the_backbones_and_can_replace_the_loss(
     torch.testing.assert_close(network.predict(IMAGES), part.layer(features))
 
 
+def test_training_parts_where_there_are_none_is_refused(kit):
+    with pytest.raises(UserError, match="leaves nothing to train"):
+        build(kit).freeze("parts")
+
+
 def test_two_heads_are_refused(kit):
     with pytest.raises(UserError, match=r"corrector.a and weighter.b both bring a head"):
         build(kit, {"corrector.a": Clean(), "weighter.b": Clean()})

@@ -113,6 +113,13 @@ def test_an_empty_selection_is_refused_and_says_what_would_fill_it(kit):
         chosen("clean", kit.make_data().train)
 
 
+def test_a_weight_that_no_sample_reaches_is_refused_and_the_highest_told(kit):
+    train = kit.make_data().train
+    state = replace(LabelState.initial(train.labels), weights=torch.full((len(train), 1), 0.75))
+    with pytest.raises(UserError, match=r"leaves none to train on; the highest weight is 0.75"):
+        chosen("weight>=0.8", train, state)
+
+
 def test_stages_without_a_schedule_of_their_own_share_one():
     made = (
         Stage(name="a", epochs=2),

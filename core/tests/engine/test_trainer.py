@@ -262,6 +262,20 @@ def test_rounds_that_go_on_while_they_gain_end_with_the_first_that_does_not(kit)
     assert made.progress.stage == 5
 
 
+def test_a_skipped_stage_leaves_what_later_stages_ask_it_for_and_takes_no_epochs(kit):
+    idle = Optimizer(lr=1e-12)
+    stages = [
+        Stage(name="first", epochs=3),
+        Stage(name="idle", epochs=1, while_gains=True, optimizer=idle),
+        Stage(name="skipped", epochs=2, while_gains=True, keep_predictions="base"),
+        Stage(name="last", epochs=1, weights_from="stage:skipped"),
+    ]
+    made, outcome = train(kit, stages=stages, methods=kit.make_methods(judging=False), train={"optimizer": {"lr": 0.2}})
+    assert [r["stage"] for r in outcome.history] == ["first"] * 3 + ["idle", "last"]
+    assert made.kept["base"][0].shape == (90, 3)
+    assert made._all_epochs() == 5
+
+
 def test_the_shortest_run_with_label_phases_warms_up_for_an_epoch(kit):
     _, outcome = train(kit, epochs=2)
     assert [r["stage"] for r in outcome.history] == ["warmup", "rounds"]

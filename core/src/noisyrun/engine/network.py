@@ -95,11 +95,19 @@ class Network(nn.Module):
         return bool(self._online)
 
     def freeze(self, trains: str) -> None:
-        """Choose what trains: ``all``, ``head`` (and parts), or ``parts`` (alone)."""
+        """Choose what trains: ``all``, ``head`` (and parts), or ``parts`` (alone).
+
+        Raises
+        ------
+        UserError
+            When that is nothing.
+        """
         self.frozen = trains != "all"
         self.extractor.requires_grad_(not self.frozen)
         if self.classifier is not None:
             self.classifier.requires_grad_(trains != "parts")
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise UserError(f"trains = {trains!r} leaves nothing to train: no method here brings a part of the network")
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Network:

@@ -127,8 +127,9 @@ def select(stage: Stage, samples: Samples, state: LabelState) -> Tensor | None:
         chosen[torch.argsort(state.score, descending=True, stable=True)[:count]] = True
     positions = chosen.nonzero()[:, 0]
     if len(positions) == 0:
-        hint = {"clean": "; give a clean subset with --clean", "verified": "; give verification labels with --verify"}
-        raise UserError(f"stage {stage.name!r}: samples = {kind!r} leaves none to train on{hint.get(kind, '')}")
+        hints = {"clean": "give a clean subset with --clean", "verified": "give verification labels with --verify"}
+        hint = hints.get(kind, f"the highest weight is {float(state.weights.max()):.3g}")
+        raise UserError(f"stage {stage.name!r}: samples = {kind!r} leaves none to train on; {hint}")
     return positions
 
 

@@ -135,7 +135,8 @@ class Trainer:
         stage, at = self.stages[number], self.progress
         if stage.while_gains and not at.entered and not at.gained:
             self.console.say(f"stage {stage.name} is skipped: the one before it did not gain on noisy validation")
-            at.next_stage()
+            at.lengths[stage.name] = 0, 0
+            self._leave(stage, self._view(stage))
             return
         self._enter(stage)
         self._judge_labels(stage)
@@ -149,7 +150,7 @@ class Trainer:
             self._train_epoch(work, tables)
             self._finish_epoch(work)
             if at.epoch == work.epochs:
-                self._leave(stage, work)
+                self._leave(stage, work.view)
             if at.epochs % self.settings.train.checkpoint_every == 0 or at.stage == len(self.stages):
                 self._save()
 
@@ -325,12 +326,12 @@ class Trainer:
             self.optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
         return self.optimizer
 
-    def _leave(self, stage: Stage, work: Work) -> None:
+    def _leave(self, stage: Stage, view: View) -> None:
         """Keep what later stages ask for."""
         if stage.keep_predictions is not None:
             with self.clock("features"):
                 top = self.settings.bank.top
-                self.kept[stage.keep_predictions] = top_predictions(self.network, self.data.train, work.view, top)
+                self.kept[stage.keep_predictions] = top_predictions(self.network, self.data.train, view, top)
         self._keep_snapshot(f"stage:{stage.name}")
         self.progress.next_stage()
 
