@@ -2,7 +2,7 @@
 
     python benchmarks/kill_resume.py [KILLS] [words of a run ...]
 
-Each trial starts the same run in a fresh folder, kills it with SIGKILL at a random moment once its folder is there,
+Each trial starts the same run in a fresh folder, kills it with SIGKILL at a random moment until its last checkpoint,
 resumes it, and compares every tensor of the final network, weights and targets bit
 for bit. With MLflow tracking on, it also counts the runs recorded for the folder's id. One line a trial; the exit code
 is the number of trials that differ.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -80,18 +81,25 @@ def main(kills: int, words: list[str]) -> int:
     chance, differ = random.Random(0), 0
     with tempfile.TemporaryDirectory() as name:
         cwd = Path(name)
-        began = time.monotonic()
         finish(start([*words, "--out", "unbroken"], cwd), cwd)
-        whole, want = time.monotonic() - began, tensors(cwd / "unbroken")
-        for trial in range(kills):
+        want = tensors(cwd / "unbroken")
+        # From the folder's first file to its last checkpoint: the moments at which a run can be hit.
+        first, last = (cwd / "unbroken" / name for name in ("config.json", checkpoint.NAME))
+        span = last.stat().st_mtime - first.stat().st_mtime
+        trial = 0
+        while trial < kills:
             folder = cwd / f"killed-{trial}"
+            shutil.rmtree(folder, ignore_errors=True)
             child = start([*words, "--out", folder.name], cwd)
             while not (folder / "config.json").exists() and not ended(child):
                 time.sleep(0.01)
-            time.sleep(chance.uniform(0, 0.9 * whole))
+            time.sleep(chance.uniform(0, span))
             killed = not ended(child)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
+            if not killed:  # it was quicker than the unbroken run: no kill, no trial
+                continue
+            trial += 1
             kept = folder / checkpoint.NAME
             at = checkpoint.load(kept)["progress"]["steps"] if kept.exists() else 0
             finish(start(["resume", folder.name], cwd), cwd)
@@ -100,8 +108,8 @@ def main(kills: int, words: list[str]) -> int:
             differ += not same
             runs = recorded(cwd, folder)
             print(
-                f"{trial + 1:>2}  {'killed' if killed else 'had ended'}, resumed from step {at:>4}  "
-                f"{'identical' if same else 'DIFFERENT'}" + ("" if runs is None else f"  MLflow runs: {runs}"),
+                f"{trial:>2}  killed, resumed from step {at:>4}  {'identical' if same else 'DIFFERENT'}"
+                + ("" if runs is None else f"  MLflow runs: {runs}"),
                 flush=True,
             )
     print(f"{kills - differ} of {kills} identical to the unbroken run")
