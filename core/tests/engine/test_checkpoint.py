@@ -1,6 +1,8 @@
 """Checkpoints: what goes in comes out, and what is no checkpoint is refused in one line."""
 
+import json
 import pickle
+import struct
 
 import pytest
 import torch
@@ -99,8 +101,41 @@ def test_a_missing_file_is_named(tmp_path):
         checkpoint.load(tmp_path / "none")
 
 
+def damaged(entry, content="{}"):
+    header = {"__metadata__": {"format": checkpoint.FORMAT, "content": content}, "a": entry}
+    packed = json.dumps(header).encode()
+    return struct.pack("<Q", len(packed)) + packed + bytes(4)
+
+
+WHOLE = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        damaged({**WHOLE, "dtype": "F99"}),
+        damaged({"dtype": "F32", "shape": [1]}),
+        damaged("text"),
+        damaged(WHOLE, content="{"),
+        damaged(WHOLE, content='{"b": {"$tensor": "b"}}'),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_a_damaged_checkpoint(tmp_path, content):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="the checkpoint is damaged") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tree_that_is_no_runs_is_refused():
+    with pytest.raises(UserError, match="lacks config, digests, network, progress"):
+        checkpoint.check_fits({"classes": []}, "c", classes=(), digests={}, config={})
+
+
 def fits(**changes):
     saved = {"classes": ["a", "b"], "digests": {"labels": "1"}, "config": {"epochs": 3, "train": {"lr": 0.1}}}
+    saved |= {"progress": {}, "network": {}}
     now = {"classes": ("a", "b"), "digests": {"labels": "1"}, "config": {"epochs": 3, "train": {"lr": 0.1}}}
     checkpoint.check_fits(saved, "c", **(now | changes))
 

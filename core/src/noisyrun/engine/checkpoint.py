@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -61,12 +61,15 @@ def load(path: Path) -> dict[str, Any]:
                 raise UserError(f"{path}: not a checkpoint of this version of noisyrun (is: {found}; reads: {FORMAT})")
             for name in file.keys():  # noqa: SIM118 - not a mapping
                 tensors[name] = file.get_tensor(name)
-        content = json.loads(metadata["content"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path}: the checkpoint is damaged ({error}); start the run again") from error
-    tree = _unpack(content, tensors)
+        tree = _unpack(json.loads(metadata["content"]), tensors)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise _damaged(path, error) from error
     assert isinstance(tree, dict)
     return tree
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: the checkpoint is damaged ({' '.join(str(error).split())}); start the run again")
 
 
 def _inspect(path: Path) -> None:
@@ -85,11 +88,11 @@ def _inspect(path: Path) -> None:
                     f"{path}: the checkpoint is cut short ({size} bytes, its header alone has {8 + length})"
                 )
             header = json.loads(head[8:] + file.read(length - 1))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the checkpoint is damaged ({error}); start the run again") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(path, error) from error
     expected = 8 + length + max(ends, default=0)
     if size != expected:
         raise UserError(f"{path}: the checkpoint is cut short or overwritten ({size} bytes of {expected})")
@@ -105,6 +108,9 @@ def check_fits(
     UserError
         In one line that names what differs.
     """
+    lacking = {"classes", "digests", "config", "progress", "network"} - checkpoint.keys()
+    if lacking:
+        raise UserError(f"{path}: is not the checkpoint of a run (it lacks {', '.join(sorted(lacking))})")
     saved = checkpoint["classes"]
     if list(saved) != list(classes):
         if len(saved) != len(classes):
