@@ -63,3 +63,8 @@ def test_each_optimiser_takes_the_settings_and_lowers_a_loss(name, kind):
         (weight**2).sum().backward()
         optimizer.step()
     assert float(weight) < 2.0
+
+
+def test_a_step_schedule_without_milestones_is_refused():
+    with pytest.raises(ValueError, match="needs milestones"):
+        Schedule(name="step")

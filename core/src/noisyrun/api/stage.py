@@ -56,6 +56,12 @@ class Schedule(BaseModel):
     warmup: int = Field(0, ge=0, description="Units of linear warm-up at the start.")
     final: float = Field(0.0, ge=0, le=1, description="cosine: share of the rate left at the end.")
 
+    @model_validator(mode="after")
+    def _steps_somewhere(self) -> Schedule:
+        if self.name == "step" and not self.milestones:
+            raise ValueError("a step schedule needs milestones, such as 30,60; without any the rate would never change")
+        return self
+
 
 class Stage(BaseModel):
     """One stage of a run: what trains, on which samples, for how long, and when the labels are looked at.
