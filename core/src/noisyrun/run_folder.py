@@ -16,7 +16,7 @@ from typing import Any
 from noisyrun.api.errors import UserError
 from noisyrun.files import write_text
 
-CONFIG, STATUS = "config.json", "status.json"
+CONFIG, STATUS, CHECKPOINT = "config.json", "status.json", "checkpoint.safetensors"
 SUMMARY, LABELS, NOISE = "summary.json", "labels.parquet", "noise.parquet"
 CURVES, GALLERY = "curves.svg", "gallery.png"
 
@@ -36,6 +36,8 @@ class RunFolder:
     def create(cls, out: Path | None, name: str) -> RunFolder:
         """The folder of a new run: `out`, or a fresh one under ``runs/``.
 
+        A run in `out` that failed before its first checkpoint is put aside as ``OUT-failed``: it cannot be resumed.
+
         Raises
         ------
         UserError
@@ -44,6 +46,8 @@ class RunFolder:
         try:
             if out is None:
                 return cls(_fresh(Path("runs"), time.strftime("%Y%m%d-%H%M%S") + f"-{name}"))
+            if (out / STATUS).exists() and cls(out)._never_began():
+                os.replace(out, _fresh(out.absolute().parent, f"{out.absolute().name}-failed"))
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out: cannot make {error.filename} ({error.strerror})") from error
@@ -105,6 +109,9 @@ class RunFolder:
     def status(self) -> dict[str, Any]:
         """What is noted; empty where nothing is."""
         return _read(self.file(STATUS)) if self.file(STATUS).exists() else {}
+
+    def _never_began(self) -> bool:
+        return self.status().get("status") == "failed" and not self.file(CHECKPOINT).exists()
 
     def config(self) -> dict[str, Any]:
         """The resolved configuration of the run."""

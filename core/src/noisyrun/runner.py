@@ -152,6 +152,10 @@ class _Session:
         plan = plans.check(self.config, methods, data)
         for note in data.notes:
             self.console.say(note)
+        if methods.prototypes is not None and not methods.judge_labels:
+            self.console.say(
+                "nothing uses the prototypes: choose a --weighter or a --corrector; this is plain training"
+            )
         return data, plan
 
     def _go(self, data: Data, plan: Plan, folder: RunFolder, run_id: str, *, resumed: bool) -> Run:

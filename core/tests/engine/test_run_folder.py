@@ -24,6 +24,23 @@ def test_a_folder_that_holds_a_run_is_not_used_for_another(tmp_path):
         RunFolder.create(tmp_path / "out", "x")
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_makes_way_and_is_kept(tmp_path):
+    folder = RunFolder.create(tmp_path / "out", "x")
+    folder.begin({"epochs": 1})
+    folder.note("failed", error="no such model")
+    assert not list(RunFolder.create(tmp_path / "out", "x").path.iterdir())
+    assert RunFolder.open(tmp_path / "out-failed").status()["error"] == "no such model"
+
+
+def test_a_run_that_failed_after_a_checkpoint_keeps_its_folder(tmp_path):
+    folder = RunFolder.create(tmp_path / "out", "x")
+    folder.begin({"epochs": 1})
+    folder.note("failed", error="loss is not finite")
+    folder.file("checkpoint.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="holds a run already"):
+        RunFolder.create(tmp_path / "out", "x")
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--out: cannot make"):

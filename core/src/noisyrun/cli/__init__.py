@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # Read when torch loads OpenMP. Its threads otherwise spin so long for each other that, on cores which other work
+    # shares, an epoch takes many times as long; on idle cores this short a spin costs nothing.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return _dispatch(words)
     except UserError as error:

@@ -149,7 +149,7 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
     return (
         Samples(
             task=task,
-            index=torch.from_numpy(raw.index),
+            index=torch.tensor(raw.index),
             labels=Labels(observed, known),
             verified=torch.full((len(raw),), -1, dtype=torch.int8) if verified is None else verified,
             verified_held=torch.zeros(len(raw), dtype=torch.bool),
@@ -165,8 +165,8 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
                 tag_lists(raw),
             ),
             images=images,
-            features=None if raw.features is None else torch.from_numpy(raw.features),
-            logits=None if raw.logits is None else torch.from_numpy(raw.logits),
+            features=None if raw.features is None else _tensor(raw.features),
+            logits=None if raw.logits is None else _tensor(raw.logits),
             truth=None if truth is None else Labels(truth),
             source=source,
             source_names=source_names,
@@ -339,3 +339,8 @@ def _lineage(
         "clean": int(train.clean.sum()),
         "seed": settings.seed,
     }
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    """The array without a copy where it may be written to, as torch wants; Arrow's may not."""
+    return torch.from_numpy(values if values.flags.writeable else values.copy())

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from noisyrun.api.errors import NoisyrunError, UserError
 from noisyrun.files import atomic
+from noisyrun.run_folder import CHECKPOINT
 
 FORMAT = "noisyrun-checkpoint/1"
-NAME = "checkpoint.safetensors"
+NAME = CHECKPOINT
 
 _TENSOR = "$tensor"
 #: How a pickle, a zip archive of pickles (torch.save) and an old torch file begin.
