@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from noisyrun.api.errors import MethodError
 from noisyrun.api.method import C, Method, check
 
 if TYPE_CHECKING:
@@ -83,4 +84,4 @@ class SampleWeighter(Method[C]):
         Tensor or Judgement
             Weights [R], finite and ≥ 0; or a Judgement that also carries a score and a decision.
         """
-        raise NotImplementedError(f"{self.key} must define weigh")
+        raise MethodError(self.key, "must define weigh")
