@@ -67,6 +67,13 @@ def test_every_measure_that_was_taken_has_a_curve_and_the_baseline_is_dashed():
     assert heights == sorted(heights, reverse=True)  # a higher share stands higher up
 
 
+def test_only_a_corrector_has_a_curve_of_corrected_labels():
+    told = {"epoch": 1, "label_accuracy_after": 0.6}
+    words = "right after correction"
+    assert words in (curves({"rounds": [{**told, "changed": 0.2}]}) or "")
+    assert words not in (curves({"rounds": [{**told, "auroc": 0.9}]}) or "")
+
+
 def test_nothing_measured_draws_nothing(tmp_path: Path):
     assert not write_curves({"history": [], "rounds": []}, tmp_path / "curves.svg")
     assert not (tmp_path / "curves.svg").exists()

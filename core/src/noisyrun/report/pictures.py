@@ -35,7 +35,7 @@ LABELS = (
     ("wrong", "called wrong", "#d62728"),
 )
 
-_WIDTH, _HEIGHT, _LEFT, _TOP, _LEGEND = 640, 200, 44, 16, 230
+_WIDTH, _HEIGHT, _LEFT, _TOP, _LEGEND = 640, 200, 52, 16, 230
 
 Line = tuple[str, str, bool, list[tuple[float, float]]]
 
@@ -49,12 +49,15 @@ def curves(summary: Mapping[str, Any]) -> str | None:
         The content of ``summary.json``.
     """
     baseline = summary.get("baseline") or {}
+    # Without a corrector nothing stands "after correction".
+    absent = () if any("changed" in record for record in summary.get("rounds") or ()) else ("label_accuracy_after",)
+    labels = [line for line in LABELS if line[0] not in absent]
     panels = [
         [
             *_lines(ACCURACY, summary.get("history") or ()),
             *_lines(ACCURACY[:1], baseline.get("history") or (), "cross entropy: ", dashed=True),
         ],
-        _lines(LABELS, summary.get("rounds") or ()),
+        _lines(labels, summary.get("rounds") or ()),
     ]
     panels = [lines for lines in panels if lines]
     if not panels:
