@@ -31,7 +31,7 @@ from noisyrun.engine.stages import baseline_stages
 from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
-from noisyrun.report import pictures
+from noisyrun.report import exhibits, pictures
 from noisyrun.report import summary as summaries
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
@@ -254,7 +254,7 @@ class _Session:
     def _draw(
         self, plan: Plan, data: Data, outcome: Outcome, baseline: Outcome | None, folder: RunFolder
     ) -> dict[str, str]:
-        """Curves by epoch and a gallery of doubtful labels. A picture that fails must not cost a finished run."""
+        """Curves, a gallery of doubtful labels, and exhibits. A picture that fails must not cost a finished run."""
         told: dict[str, Any] = {"history": outcome.history, "rounds": outcome.rounds}
         if baseline is not None:
             told["baseline"] = {"history": baseline.history}
@@ -264,6 +264,9 @@ class _Session:
                 made["curves"] = CURVES
             if outcome.rounds and pictures.write_gallery(data.train, outcome.state, folder.file(GALLERY)):
                 made["gallery"] = GALLERY
+            for name, shown in outcome.state.exhibits.items():
+                if exhibits.write_exhibit(data.train, shown, folder.file(f"{name}.png")):
+                    made[name] = f"{name}.png"
         except Exception as error:
             self.console.warn(f"no pictures: {' '.join(str(error).split())[:300] or type(error).__name__}")
         return made

@@ -8,42 +8,15 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from report_fakes import make_samples
 
-from noisyrun.api import PAD, Labels, Targets, Task, Text
-from noisyrun.data.samples import Images, Samples, no_labels
+from noisyrun.api import PAD, Labels, Targets
+from noisyrun.data.samples import Samples
 from noisyrun.engine.label_state import LabelState
 from noisyrun.report.pictures import FRAME, SIDE, curves, most_doubtful, write_curves, write_gallery
 
 SVG = "{http://www.w3.org/2000/svg}"
 EPOCHS = [{"epoch": e, "test_accuracy": e / 4, "val_accuracy": None} for e in (1, 2, 3)]
-
-
-class Pixels(Images):
-    """Image r is filled with the value r."""
-
-    def __init__(self, count: int, channels: int) -> None:
-        self.shape = (channels, 4, 4)
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def load(self, positions: torch.Tensor) -> torch.Tensor:
-        return positions.to(torch.uint8)[:, None, None, None].expand(-1, *self.shape)
-
-
-def make_samples(n: int = 6) -> Samples:
-    return Samples(
-        task=Task(("a", "b")),
-        index=torch.arange(n),
-        labels=Labels.of(torch.arange(n) % 2),
-        verified=torch.full((n,), -1, dtype=torch.int8),
-        verified_held=torch.zeros(n, dtype=torch.bool),
-        trusted=no_labels(n),
-        clean=torch.zeros(n, dtype=torch.bool),
-        text=Text(("a", "b")),
-        images=Pixels(n, 1),
-    )
 
 
 def judged(samples: Samples, score: list[float], wrong: list[bool] | None) -> LabelState:

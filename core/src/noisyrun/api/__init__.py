@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from noisyrun.api.labels import PAD, Labels, Targets
     from noisyrun.api.method import Method, State
     from noisyrun.api.online import Batch, OnlinePart
-    from noisyrun.api.phase import Phase
+    from noisyrun.api.phase import Exhibit, Phase
     from noisyrun.api.prototypes import PrototypeBuilder, Prototypes
     from noisyrun.api.side_info import (
         CosineRows,
@@ -58,6 +58,7 @@ _HOME = {
     "State": "method",
     "Batch": "online",
     "OnlinePart": "online",
+    "Exhibit": "phase",
     "Phase": "phase",
     "PrototypeBuilder": "prototypes",
     "Prototypes": "prototypes",
@@ -89,6 +90,7 @@ __all__ = [
     "CosineRows",
     "DenseRows",
     "EpochResult",
+    "Exhibit",
     "FeatureBank",
     "FeatureExtractor",
     "Judgement",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import Tensor
+
+from noisyrun.api.labels import PAD
 
 if TYPE_CHECKING:
     from noisyrun.api.prototypes import Prototypes
@@ -15,7 +19,54 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Exhibit:
+    """Samples that a method wants looked at: G rows of images, each image with a number.
+
+    CleanNet shows so which reference images of a class got the most attention, and which the least.
+
+    Attributes
+    ----------
+    name
+        Short, in the manner of a file name: ``attention``. A later exhibit of the same name takes its place.
+    caption
+        One line on what is seen.
+    titles
+        G titles, such as names of classes.
+    rows
+        int64 [G, n]: rows of the bank; `PAD` where a group has fewer.
+    values
+        float32 [G, n]: the number below each image.
+
+    Raises
+    ------
+    ValueError
+        When names or shapes do not fit each other.
+    """
+
+    name: str
+    caption: str
+    titles: tuple[str, ...]
+    rows: Tensor
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        if not re.match(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z", self.name):
+            raise ValueError(f"name: must be lower-case words joined by hyphens (got {self.name!r})")
+        if self.rows.dim() != 2 or self.rows.shape != self.values.shape or len(self.titles) != len(self.rows):
+            raise ValueError(
+                "rows and values: must both have shape [G, n] for G titles "
+                f"(got {list(self.rows.shape)}, {list(self.values.shape)} and {len(self.titles)} titles)"
+            )
+        if self.rows.dtype != torch.int64 or (self.rows.numel() and int(self.rows.min()) < PAD):
+            raise ValueError("rows: must be int64 rows of the bank, or PAD")
+
+
 def _no_log(name: str, value: float) -> None:
+    return None
+
+
+def _no_show(exhibit: Exhibit) -> None:
     return None
 
 
@@ -51,6 +102,8 @@ class Phase:
         ``log(name, value)`` records a number with the run.
     progress
         ``progress(items, total, what)`` yields the items and shows how far along they are.
+    show
+        ``show(exhibit)`` has samples drawn as a picture of the run.
     """
 
     seed: int = 0
@@ -64,6 +117,7 @@ class Phase:
     previous: Prototypes | None = None
     log: Callable[[str, float], None] = _no_log
     progress: Callable[..., Iterator[Any]] = _no_progress
+    show: Callable[[Exhibit], None] = _no_show
 
     def of(self, method: str) -> Phase:
         """The same phase for another method."""

@@ -15,7 +15,7 @@ from noisyrun.api.bank import FeatureBank
 from noisyrun.api.corrector import LabelCorrector
 from noisyrun.api.errors import UserError
 from noisyrun.api.labels import PAD, Labels, Targets
-from noisyrun.api.phase import Phase
+from noisyrun.api.phase import Exhibit, Phase
 from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
 from noisyrun.config.settings import RunSettings
@@ -71,6 +71,8 @@ def run_label_phase(
         When nothing is left to train on, or the surest changes cannot be told.
     """
     clock, start = Stopwatch(), time.perf_counter()
+    exhibits: dict[str, Exhibit] = {}
+    phase = replace(phase, show=lambda shown: exhibits.__setitem__(shown.name, _on_host(shown)))
     prototypes = _build(bank, methods, side, phase, clock)
     _warn_of_absent(bank, prototypes, warn)
     corrected = _correct(bank, methods.correctors, prototypes, side, phase, settings.corrections.share, clock)
@@ -83,6 +85,7 @@ def run_label_phase(
         score=_score(methods, weighed, corrected),
         wrong=_wrong(methods, weighed, changes),
         prototypes=prototypes,
+        exhibits=exhibits,
     )
     numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)
     if methods.correctors and settings.corrections.warn:
@@ -96,6 +99,11 @@ def run_label_phase(
     for name, value in numbers.items():
         phase.log(name, value)
     return replace(state, metrics=numbers)
+
+
+def _on_host(shown: Exhibit) -> Exhibit:
+    """The exhibit without a hold on the device or on a graph."""
+    return replace(shown, rows=shown.rows.cpu(), values=shown.values.detach().float().cpu())
 
 
 @dataclass

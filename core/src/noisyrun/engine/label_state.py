@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from noisyrun.api.labels import Labels, Targets
+from noisyrun.api.phase import Exhibit
 from noisyrun.api.prototypes import Prototypes
 
 
@@ -32,6 +33,8 @@ class LabelState:
         Of this label phase, for the next and for pictures; None when no builder was chosen.
     metrics
         Numbers of the label phase by name.
+    exhibits
+        What methods want looked at, by name.
     """
 
     targets: Targets
@@ -41,6 +44,7 @@ class LabelState:
     wrong: Tensor | None = None
     prototypes: Prototypes | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    exhibits: Mapping[str, Exhibit] = field(default_factory=dict)
 
     @classmethod
     def initial(cls, labels: Labels) -> LabelState:

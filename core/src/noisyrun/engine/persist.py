@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from noisyrun.api.labels import Targets
+from noisyrun.api.phase import Exhibit
 from noisyrun.api.prototypes import Prototypes
 from noisyrun.engine import checkpoint, stages
 from noisyrun.engine.clock import Stopwatch
@@ -81,6 +82,7 @@ def state_tree(state: LabelState) -> dict[str, Any]:
         "wrong": state.wrong,
         "metrics": {name: float(value) for name, value in state.metrics.items()},
         "prototypes": None if prototypes is None else _prototype_tree(prototypes),
+        "exhibits": {name: {**vars(shown), "titles": list(shown.titles)} for name, shown in state.exhibits.items()},
     }
 
 
@@ -94,6 +96,10 @@ def state_from(tree: Mapping[str, Any], methods: Methods, device: torch.device) 
         wrong=tree["wrong"],
         metrics=tree["metrics"],
         prototypes=_prototypes_from(tree["prototypes"], methods, device),
+        exhibits={
+            name: Exhibit(**{**shown, "titles": tuple(shown["titles"])})
+            for name, shown in tree.get("exhibits", {}).items()
+        },
     )
 
 

@@ -111,10 +111,10 @@ def write_gallery(samples: Samples, state: LabelState, path: Path) -> bool:
     for at, (row, pixels) in enumerate(zip(rows.tolist(), samples.images.load(rows))):
         x, y = at % ACROSS * cell, at // ACROSS * tall
         draw.rectangle((x, y, x + cell - 1, y + cell - 1), fill=_frame(samples, row))
-        sheet.paste(_picture(pixels), (x + FRAME, y + FRAME))
+        sheet.paste(picture(pixels), (x + FRAME, y + FRAME))
         observed, now = (_named(labels, row, samples.task.classes) for labels in (samples.labels, corrected))
         words = [observed] if now == observed else [observed, f"now: {now}"]
-        draw.multiline_text((x + FRAME, y + cell), "\n".join(map(_short, words)), fill="black", spacing=1)
+        draw.multiline_text((x + FRAME, y + cell), "\n".join(map(short, words)), fill="black", spacing=1)
     with atomic(path) as temporary:
         sheet.save(temporary, format="PNG")
     return True
@@ -168,7 +168,7 @@ def _frame(samples: Samples, row: int) -> str:
     return "#2ca02c" if truth == seen else "#d62728"
 
 
-def _picture(pixels: Tensor) -> Any:
+def picture(pixels: Tensor) -> Any:
     """A PIL image of SIDE × SIDE from uint8 [channels, height, width]; channels beyond three are left out."""
     from PIL import Image
 
@@ -182,7 +182,7 @@ def _named(labels: Labels, row: int, classes: Sequence[str]) -> str:
     return ", ".join(classes[c] for c in labels.classes[row].tolist() if c >= 0) or "no label"
 
 
-def _short(words: str) -> str:
+def short(words: str) -> str:
     """Words that fit below an image, in the letters that every build of Pillow can draw."""
     cut = words if len(words) <= 17 else words[:16] + "."
     return cut.encode("latin-1", "replace").decode("latin-1")
