@@ -14,7 +14,7 @@ _PAPER = "Lee, He, Zhang, Yang: CleanNet. CVPR 2018"
 
 @hookimpl
 def noisyrun_plugins() -> Iterable[Plugin]:
-    """The two sockets CleanNet fits."""
+    """The two sockets CleanNet fits, and the detectors it was held against."""
     yield Plugin(
         kind="prototypes",
         name="cleannet",
@@ -31,6 +31,42 @@ def noisyrun_plugins() -> Iterable[Plugin]:
         summary="Weighs a label by the cosine of its sample to the class; calls it wrong below one threshold.",
         factory="noisyrun_cleannet.weighter:CleanNetWeighter",
         config="noisyrun_cleannet.config:CleanNetWeighterConfig",
+        paper=_PAPER,
+    )
+    yield Plugin(
+        kind="weighter",
+        name="naive",
+        api="0.9",
+        summary="Takes every label for right: the baseline that any detector has to beat.",
+        factory="noisyrun_cleannet.baselines:NaiveWeighter",
+        config="noisyrun_cleannet.baselines_config:NaiveConfig",
+        paper=_PAPER,
+    )
+    yield Plugin(
+        kind="weighter",
+        name="average",
+        api="0.9",
+        summary="Calls a label wrong by the cosine of its sample to the mean of the class's references.",
+        factory="noisyrun_cleannet.baselines:AverageWeighter",
+        config="noisyrun_cleannet.baselines_config:AverageConfig",
+        paper=_PAPER,
+    )
+    yield Plugin(
+        kind="weighter",
+        name="filtering",
+        api="0.9",
+        summary="Calls a label wrong that is none of the classifier's K best classes.",
+        factory="noisyrun_cleannet.baselines:FilteringWeighter",
+        config="noisyrun_cleannet.baselines_config:FilteringConfig",
+        paper=_PAPER,
+    )
+    yield Plugin(
+        kind="weighter",
+        name="verified",
+        api="0.9",
+        summary="Learns right and wrong class by class: MLP, k-NN, SVM, label propagation or spreading.",
+        factory="noisyrun_cleannet.baselines_verified:VerifiedWeighter",
+        config="noisyrun_cleannet.baselines_config:VerifiedConfig",
         paper=_PAPER,
     )
 
