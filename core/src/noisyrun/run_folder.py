@@ -18,7 +18,7 @@ from noisyrun.files import write_text
 
 CONFIG, STATUS, CHECKPOINT = "config.json", "status.json", "checkpoint.safetensors"
 SUMMARY, LABELS, NOISE = "summary.json", "labels.parquet", "noise.parquet"
-CURVES, GALLERY = "curves.svg", "gallery.png"
+CURVES, GALLERY, PAGE = "curves.svg", "gallery.png", "gallery.html"
 
 
 @dataclass(frozen=True)

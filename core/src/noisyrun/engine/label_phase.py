@@ -85,6 +85,7 @@ def run_label_phase(
         score=_score(methods, weighed, corrected),
         wrong=_wrong(methods, weighed, changes),
         prototypes=prototypes,
+        predicted=bank.top_classes[:, :2].clone(),
         exhibits=exhibits,
     )
     numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)

@@ -33,6 +33,8 @@ class LabelState:
         Of this label phase, for the next and for pictures; None when no builder was chosen.
     metrics
         Numbers of the label phase by name.
+    predicted
+        int64 [N, 2] or [N, 1]: the classifier's most probable classes at the label phase; None before any.
     exhibits
         What methods want looked at, by name.
     """
@@ -44,6 +46,7 @@ class LabelState:
     wrong: Tensor | None = None
     prototypes: Prototypes | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    predicted: Tensor | None = None
     exhibits: Mapping[str, Exhibit] = field(default_factory=dict)
 
     @classmethod

@@ -1,0 +1,94 @@
+"""A headless Chromium, told what to do over a pipe: no driver to install, no port to open."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+BINARY = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+class Chromium:
+    """One page in a browser of its own.
+
+    Parameters
+    ----------
+    page
+        A file to open.
+    """
+
+    def __init__(self, page: Path, profile: Path, width: int = 1000, height: int = 800) -> None:
+        assert BINARY is not None
+        there, self._out = os.pipe()
+        self._in, back = os.pipe()
+        self._buffer = b""
+        self._last = 0
+        # Chromium reads commands from descriptor 3 and answers on 4.
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec 3<&{there} 4>&{back}; exec "$0" "$@"', BINARY]
+            + ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"]
+            + [f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"],
+            pass_fds=(there, back),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(there)
+        os.close(back)
+        target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.ask("Page.enable")
+        self.ask("Page.navigate", url=page.as_uri())
+        while self._read().get("method") != "Page.loadEventFired":
+            pass
+
+    def ask(self, method: str, **parameters: Any) -> Any:
+        """Send a command to the page, and wait for its result."""
+        return self._ask(method, self.session, **parameters)
+
+    def run(self, script: str) -> Any:
+        """The JSON value of an expression on the page."""
+        found = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press a key."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
+
+    def screenshot(self, path: Path) -> None:
+        """Write what is seen as a PNG."""
+        path.write_bytes(base64.b64decode(self.ask("Page.captureScreenshot")["data"]))
+
+    def close(self) -> None:
+        """End the browser."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._in)
+        os.close(self._out)
+
+    def _ask(self, method: str, session: str | None = None, **parameters: Any) -> Any:
+        self._last += 1
+        message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
+        if session is not None:
+            message["sessionId"] = session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == self._last:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            chunk = os.read(self._in, 1 << 16)
+            assert chunk, "Chromium ended"
+            self._buffer += chunk
+        message, self._buffer = self._buffer.split(b"\0", 1)
+        found: dict[str, Any] = json.loads(message)
+        return found
