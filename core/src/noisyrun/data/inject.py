@@ -10,9 +10,10 @@ from torch import Tensor
 from noisyrun.api import UserError
 from noisyrun.api.labels import Labels
 from noisyrun.config.settings import RunSettings
-from noisyrun.data import noise
+from noisyrun.data import flips, noise
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.noise_manifest import NoiseManifest
+from noisyrun.data.pairs import agreement, restricted
 from noisyrun.data.raw import RawData
 from noisyrun.data.samples import Samples
 from noisyrun.data.tables import read_matrix, read_table
@@ -46,26 +47,32 @@ def inject(
         if demonstration:
             notes.insert(0, "Demonstration on scikit-learn's handwritten digits; --dataset PATH runs on your own data")
         return samples, None
-    if samples.task.multi:
-        raise UserError("--noise: noise can be injected into single labels only; this data has several a sample")
+    multi, classes = samples.task.multi, samples.task.classes
+    if wanted is not None:
+        _fits(wanted, multi)
     clean = samples.labels if samples.truth is None else samples.truth
-    before = clean.single
+    before = clean.classes if multi else clean.single
     if file is not None:
         manifest = NoiseManifest.load(file)
-        after = manifest.apply(samples.index, before, samples.task.classes, str(file))
+        after = manifest.apply(samples.index, before, classes, str(file))
         manifest = NoiseManifest.of(
             str(manifest.header["noise"]),
             int(manifest.header["seed"]),
-            samples.task.classes,
+            classes,
             samples.index,
             before,
             after,
         )
     else:
         assert wanted is not None
-        after = _draw(wanted, samples, before, settings)
-        manifest = NoiseManifest.of(str(wanted), settings.seed, samples.task.classes, samples.index, before, after)
+        after = _flip(wanted, samples, clean, settings) if multi else _draw(wanted, samples, before, settings)
+        manifest = NoiseManifest.of(str(wanted), settings.seed, classes, samples.index, before, after)
     kind, share = manifest.header["noise"], manifest.header["flipped"]
+    noisy = Labels(after, clean.known) if multi else Labels.of(after)
+    done = f"{share:.1%} of the labels flipped"
+    if multi:
+        off, on = flips.shares(clean, noisy, len(classes))
+        done = f"{off:.1%} of the labels switched off, {on:.2%} of the absent ones on"
     origin = f"{kind} noise, seed {manifest.header['seed']}" + ("" if file is None else f", from {file}")
     if demonstration:
         line = (
@@ -74,13 +81,44 @@ def inject(
         )
         notes.insert(0, line)
     elif samples.truth is not None and not torch.equal(samples.truth.classes, samples.labels.classes):
-        notes.append(f"injected {origin}, into the clean labels in place of the observed ones: {share:.1%} flipped")
+        notes.append(f"injected {origin}, into the clean labels in place of the observed ones: {done}")
     else:
-        notes.append(f"injected {origin}: {share:.1%} of the labels flipped; those given count as clean")
+        notes.append(f"injected {origin}: {done}; those given count as clean")
+    if samples.truth is not None:
+        # What nobody had said of a sample before, nobody says after.
+        noisy = restricted(noisy, samples.labels.known)
     # What was verified of the labels before says nothing of those after: verification follows the noise.
-    right = (after == before).to(samples.verified.dtype)
+    right = agreement(noisy, clean)[0].to(samples.verified.dtype)
     verified = torch.where(samples.verified >= 0, right, samples.verified)
-    return replace(samples, truth=clean, labels=Labels.of(after), verified=verified), manifest
+    return replace(samples, truth=clean, labels=noisy, verified=verified), manifest
+
+
+def _fits(spec: noise.NoiseSpec, multi: bool) -> None:
+    """Noise for single labels goes into single labels, that for several into several."""
+    if multi and not spec.multi:
+        raise UserError(
+            f"--noise: {spec.kind} is for one label a sample, and this data has several; "
+            "use flip-off:R, flip-on:R or flip:R_off,R_on"
+        )
+    if spec.multi and not multi:
+        raise UserError(
+            f"--noise: {spec.kind} is for data with several labels a sample, and this data has one; "
+            f"use {', '.join(noise.KINDS)}"
+        )
+
+
+def _flip(spec: noise.NoiseSpec, samples: Samples, labels: Labels, settings: RunSettings) -> Tensor:
+    """Several labels a sample, switched off and on: int64 [N, k]."""
+    count, matrix, flag = samples.task.num_classes, settings.data.noise_matrix, "--data.noise-matrix"
+    if spec.from_file and matrix is None:
+        raise UserError("--noise flip needs rates, as in flip:0.3,0.02, or --data.noise-matrix FILE: class, off, on")
+    if not spec.from_file and matrix is not None:
+        raise UserError(f"{flag} goes with --noise flip, without rates, not with {spec}")
+    if matrix is not None:
+        off, on = flips.read_rates(matrix, flag, samples.task.classes)
+    else:
+        off, on = (torch.full((count,), rate, dtype=torch.float64) for rate in (spec.rate, spec.on))
+    return flips.flips(labels, off, on, samples.index, settings.seed).classes
 
 
 def _draw(spec: noise.NoiseSpec, samples: Samples, labels: Tensor, settings: RunSettings) -> Tensor:

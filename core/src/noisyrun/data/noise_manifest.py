@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from noisyrun.api import UserError
+from noisyrun.api import PAD, UserError
+from noisyrun.api.labels import widen
 from noisyrun.data.files import write_atomic
 from noisyrun.data.hashing import digest
+from noisyrun.data.pairs import padded, sorted_sets
 
 _KEY = b"noisyrun.noise"
 _VERSION = 1
@@ -27,14 +30,17 @@ class NoiseManifest:
     """Labels before and after noise, one row a sample, with a header that says how it was made.
 
     On disk: one Parquet file with columns ``index``, ``before``, ``after`` and the header as JSON in its metadata.
+    Of data with several labels a sample, ``before`` and ``after`` are lists of classes, ascending.
 
     Attributes
     ----------
     header
-        ``version``, ``noise`` (what was asked for), ``seed``, ``classes``, ``flipped`` (share), ``labels`` (digest of
-        index and labels before) and ``digest`` (of all of it).
-    index, before, after
+        ``version``, ``noise`` (what was asked for), ``seed``, ``classes``, ``flipped`` (share of the samples),
+        ``labels`` (digest of index and labels before) and ``digest`` (of all of it).
+    index
         int64 [N].
+    before, after
+        int64 [N]; [N, k], `PAD` beyond them, where samples have several labels.
     """
 
     header: Mapping[str, Any]
@@ -46,13 +52,14 @@ class NoiseManifest:
     def of(
         cls, noise: str, seed: int, classes: tuple[str, ...], index: Tensor, before: Tensor, after: Tensor
     ) -> NoiseManifest:
-        """The record of some flips."""
+        """The record of some flips: of labels int64 [N], or of padded sets of them [N, k]."""
+        before, after = (sorted_sets(labels) if labels.ndim == 2 else labels for labels in (before, after))
         header = {
             "version": _VERSION,
             "noise": noise,
             "seed": seed,
             "classes": list(classes),
-            "flipped": float((before != after).double().mean()),
+            "flipped": float(_differ(before, after).double().mean()),
             "labels": digest(index, before),
         }
         header["digest"] = _digest(header, index, before, after)
@@ -65,7 +72,7 @@ class NoiseManifest:
 
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
-        columns = {"index": self.index.numpy(), "before": self.before.numpy(), "after": self.after.numpy()}
+        columns = {"index": pa.array(self.index.numpy()), "before": _array(self.before), "after": _array(self.after)}
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(dict(self.header))})
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
@@ -85,9 +92,7 @@ class NoiseManifest:
         try:
             table = pq.read_table(path)
             header = json.loads((table.schema.metadata or {})[_KEY])
-            index, before, after = (
-                torch.from_numpy(table[name].to_numpy().copy()) for name in ("index", "before", "after")
-            )
+            index, before, after = (_tensor(table[name]) for name in ("index", "before", "after"))
         except (pa.ArrowException, KeyError, ValueError):
             raise UserError(f"--data.noise-file: {path} is no noise manifest that noisyrun wrote") from None
         if header.get("version") != _VERSION:
@@ -102,8 +107,10 @@ class NoiseManifest:
 
         Parameters
         ----------
-        index, labels
-            int64 [n]: stable index and clean label of each.
+        index
+            int64 [n]: stable index of each.
+        labels
+            int64 [n] or [n, k]: clean label, or labels, of each.
 
         Raises
         ------
@@ -115,20 +122,53 @@ class NoiseManifest:
                 f"--data.noise-file: {where} was made for other classes: "
                 f"{_first(self.header['classes'])} there, {_first(classes)} here"
             )
+        if labels.ndim != self.before.ndim:
+            several, one = "several labels a sample", "one label a sample"
+            there, here = (several, one) if self.before.ndim == 2 else (one, several)
+            raise UserError(f"--data.noise-file: {where} was made for data with {there}; this data has {here}")
         at = torch.searchsorted(self.index, index).clamp(max=len(self.index) - 1)
         absent = self.index[at] != index
         if bool(absent.any()):
             row = int(index[absent][0])
             raise UserError(f"--data.noise-file: {where} does not hold sample {row}: it was made for other data")
-        differ = self.before[at] != labels
+        differ = _differ(self.before[at], sorted_sets(labels) if labels.ndim == 2 else labels)
         if bool(differ.any()):
             row = int(differ.nonzero()[0])
             raise UserError(
                 f"--data.noise-file: {where} was made for other labels: sample {int(index[row])} was "
-                f"{classes[int(self.before[at][row])]!r} there and is {classes[int(labels[row])]!r} here "
+                f"{_named(self.before[at][row], classes)} there and is {_named(labels[row], classes)} here "
                 f"({int(differ.sum())} differ)"
             )
         return self.after[at]
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    """bool [N]: whose labels, or sorted sets of labels, differ."""
+    if a.ndim == 1:
+        return a != b
+    width = max(a.shape[1], b.shape[1])
+    return (widen(a, width, PAD) != widen(b, width, PAD)).any(1)
+
+
+def _array(labels: Tensor) -> pa.Array:
+    if labels.ndim == 1:
+        return pa.array(labels.numpy())
+    present = labels != PAD
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), present.sum(1).cumsum(0)]).int()
+    return pa.ListArray.from_arrays(pa.array(offsets.numpy()), pa.array(labels[present].numpy()))
+
+
+def _tensor(column: pa.ChunkedArray) -> Tensor:
+    array = column.combine_chunks()
+    if not pa.types.is_list(array.type):
+        return torch.from_numpy(array.to_numpy().copy())
+    lengths = torch.from_numpy(pa.compute.list_value_length(array).to_numpy().astype("int64"))
+    rows = torch.repeat_interleave(torch.arange(len(array)), lengths)
+    return padded(rows, torch.from_numpy(array.flatten().to_numpy().copy()), len(array))
+
+
+def _named(labels: Tensor, classes: tuple[str, ...]) -> str:
+    return " and ".join(repr(classes[c]) for c in labels.reshape(-1).tolist() if c != PAD) or "without label"
 
 
 def _first(names: Any) -> str:
