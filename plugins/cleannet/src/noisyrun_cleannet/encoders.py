@@ -18,6 +18,19 @@ INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Dropout(nn.Module):
+    """Dropout of a share p of the values while training. On the CPU, half the time of PyTorch's own."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return values
+        return values * torch.rand_like(values).ge_(self.p).div_(1 - self.p)
+
+
 class ReferenceEncoder(nn.Module):
     """Sets of references [U, P, D] → class embeddings [U, E]: two layers, attention, one layer."""
 
@@ -26,10 +39,10 @@ class ReferenceEncoder(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(dim, config.hidden),
             nn.Tanh(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.hidden, config.attended),
             nn.Tanh(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         )
         self.attention = nn.Linear(config.attended, config.attention)
         self.context = nn.Parameter(torch.randn(config.attention) / config.attention**0.5)
@@ -55,14 +68,14 @@ class QueryEncoder(nn.Module):
         self.encode = nn.Sequential(
             nn.Linear(dim, config.query_hidden),
             nn.Tanh(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.query_hidden, config.embedding),
             nn.Tanh(),
         )
         self.decode = nn.Sequential(
             nn.Linear(config.embedding, config.query_hidden),
             nn.Tanh(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.query_hidden, dim),  # linear: tanh could not reach values above 1
         )
 
@@ -87,6 +100,8 @@ class CleanNet(nn.Module):
         super().__init__()
         self.dim = dim
         self.input = input
+        #: Float32 numbers that the reference encoder holds for each reference it encodes.
+        self.width = dim + config.hidden + 2 * config.attended + config.attention
         self.reference = ReferenceEncoder(dim, config)
         self.query = QueryEncoder(dim, config)
 

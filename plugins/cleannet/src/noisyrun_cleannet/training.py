@@ -96,7 +96,8 @@ def train(
     on as many again end the training. Without held-out pairs, all steps are taken.
     """
     parameters = [one for one in net.parameters() if one.requires_grad]
-    optimizer = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.l2)
+    fused = references.vectors.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.SGD(parameters, config.lr, config.momentum, weight_decay=config.l2, fused=fused)
     best, lowered, since, total = Best(), False, 0, torch.zeros((), device=references.vectors.device)
     watch = config.patience > 0 and len(held) > 0
     batches = _batches(len(known), len(unknown), config, phase.generator("queries"))
@@ -203,10 +204,9 @@ def held_out(
 @torch.no_grad()
 def class_embeddings(net: CleanNet, references: References, phase: Phase) -> Tensor:
     """φ_s of reference sets as the encoders see them, float32 [C, E]; 0 where a class has none."""
-    widths = net.reference.mlp[0].out_features + 3 * net.reference.attention.in_features
-    size = references.mask.shape[1]
+    count, size = references.mask.shape
     parts = []
-    for span in ops.spans(len(references.mask), 4 * size * (net.dim + widths), phase.memory // 4):
+    for span in ops.spans(count, 4 * size * net.width, phase.memory // 4):
         sets = References(references.vectors[span], references.mask[span], references.rows[span])
         # A softmax over nothing has no value: a class without references pretends to have one.
         mask = sets.mask | ~sets.present.unsqueeze(1)
