@@ -76,3 +76,10 @@ def test_a_gallery_shows_images_framed_by_what_is_known(tmp_path: Path):
 def test_features_alone_have_no_gallery(tmp_path: Path):
     samples = replace(make_samples(), images=None)
     assert not write_gallery(samples, judged(samples, [0.0] * 6, None), tmp_path / "g.png")
+
+
+def test_label_phases_are_marked_on_the_curves() -> None:
+    drawn = curves({"history": EPOCHS, "rounds": [{"epoch": 1, "auroc": 0.5}, {"epoch": 2, "auroc": 0.6}]})
+    assert drawn is not None
+    marks = [path for path in ElementTree.fromstring(drawn).iter(f"{SVG}path") if path.get("class") == "phase"]
+    assert len(marks) == 4  # on both panels

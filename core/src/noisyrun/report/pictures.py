@@ -64,7 +64,8 @@ def curves(summary: Mapping[str, Any]) -> str | None:
         return None
     last = max(x for lines in panels for *_, points in lines for x, _ in points)
     step = _HEIGHT + 3 * _TOP
-    drawn = [_panel(lines, at * step + _TOP, max(last, 1.0)) for at, lines in enumerate(panels)]
+    phases = sorted({float(record["epoch"]) for record in summary.get("rounds") or ()})
+    drawn = [_panel(lines, at * step + _TOP, max(last, 1.0), phases) for at, lines in enumerate(panels)]
     width, height = _LEFT + _WIDTH + _LEGEND, len(panels) * step
     return "\n".join(
         [
@@ -136,9 +137,13 @@ def _lines(
     return found
 
 
-def _panel(lines: Sequence[Line], top: float, last: float) -> str:
-    """One set of axes, shares from 0 to 100 % over epochs from 0 to `last`."""
-    made = []
+def _panel(lines: Sequence[Line], top: float, last: float, phases: Sequence[float] = ()) -> str:
+    """One set of axes, shares from 0 to 100 % over epochs from 0 to `last`; a tick below where a label phase was."""
+    made = [
+        f'<path class="phase" d="M{_LEFT + _WIDTH * at / last:.1f} {top + _HEIGHT:.1f}v-7" stroke="#888" '
+        f'stroke-width="2"><title>label phase after epoch {at:g}</title></path>'
+        for at in phases
+    ]
     for tick in (0, 25, 50, 75, 100):
         y = top + _HEIGHT * (1 - tick / 100)
         made.append(f'<path d="M{_LEFT} {y:.1f}h{_WIDTH}" stroke="#ddd"/>')
