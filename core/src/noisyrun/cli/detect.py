@@ -18,7 +18,8 @@ Find wrong labels on features made elsewhere, and correct them. No backbone is t
   --prototypes, --weighter, --corrector, --side-info NAME
                        what judges the labels; their fields: noisyrun --weighter NAME --help
   --out DIR            where labels.parquet and summary.json go; a fresh folder under runs/ by default
-  --verify, --clean    simulate verification labels, or a trusted clean subset, for a share of the samples
+  --verify, --clean    simulate verification labels, or a trusted clean subset, for a share of the samples;
+                       --verify FILE reads a reviewer's verdicts: columns index, label, verdict
   --seed, --device, --noise, --config
                        as in a run
   --data.FIELD, --bank.FIELD, --weights.FIELD, --corrections.FIELD

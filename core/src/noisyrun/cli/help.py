@@ -24,7 +24,7 @@ SOCKETS = {
 SETTINGS = [
     ("--dataset PATH", "data set; without one, a demonstration on handwritten digits with 40 % wrong labels"),
     ("--noise KIND:RATE", "inject label noise: symmetric:0.4, asymmetric, pair, instance, matrix, or none"),
-    ("--verify SHARE", "simulate verification labels for a share of the samples"),
+    ("--verify SHARE|FILE", "verification labels: simulated for a share of the samples, or a file of verdicts"),
     ("--clean SHARE", "simulate a trusted clean subset"),
     ("--epochs N", "epochs, warm-up and rounds together"),
     ("--batch-size N", "batch size"),

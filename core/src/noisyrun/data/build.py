@@ -24,10 +24,22 @@ from noisyrun.data.images import LazyImages, ResidentImages, common_shape, read_
 from noisyrun.data.normal import mean_std
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.samples import Data, Images, Samples
-from noisyrun.data.subsets import draw, held_half, of_classes, parse_share, same_labels
+from noisyrun.data.subsets import (
+    among_top,
+    chosen_classes,
+    draw,
+    held_half,
+    of_classes,
+    parse_selection,
+    select,
+)
+from noisyrun.data.verdicts import is_file as is_verdicts
+from noisyrun.data.verdicts import read_verdicts
 
 #: Names of unreadable images that a note gives before it counts the rest.
 _NAMED = 5
+#: What a flag simulates from clean labels, and the column that would give it.
+_SIMULATED = {"--verify": ("verification labels", "verified"), "--clean": ("trusted labels", "trusted")}
 
 
 def load(settings: RunSettings) -> Data:
@@ -284,35 +296,58 @@ def _split(samples: Samples, settings: RunSettings) -> tuple[Samples, Samples | 
 
 
 def _verify(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
-    """Verification labels as given, or simulated from clean labels; half of them held for thresholds."""
+    """Verification labels as given, read from a file of verdicts, or simulated; half of them held for thresholds."""
     verified = samples.verified
-    if settings.verify is not None:
-        wanted = parse_share("--verify", settings.verify, samples.task.classes)
-        truth = _truth(samples, "--verify", "verification labels", "verified", raw)
-        among = of_classes(samples.labels.classes, wanted.classes)
-        groups = samples.labels.classes[:, 0]
-        drawn = draw(groups, wanted.share, samples.index, key("verify", settings.seed), among)
-        right = same_labels(samples.labels.classes, truth.classes)
+    if settings.verify is not None and is_verdicts(settings.verify):
+        path, every = Path(settings.verify), torch.from_numpy(raw.train.index)
+        verified = read_verdicts(path, "--verify", every, samples.index, samples.labels.classes, samples.task.classes)
+    elif settings.verify is not None:
+        drawn = _select("--verify", settings.verify, samples, samples.labels.classes, settings.seed)
+        right = _judged(settings.verify, samples, raw)
         verified = torch.where(drawn, right.to(torch.int8), torch.tensor(-1, dtype=torch.int8))
     held = held_half(samples.labels.classes[:, 0], verified, samples.index, settings.seed)
     return replace(samples, verified=verified, verified_held=held)
+
+
+def _judged(asked: str, samples: Samples, raw: RawData) -> Tensor:
+    """bool [N]: whether the observed labels are right by the clean ones, or all among a model's best classes."""
+    top = parse_selection("--verify", asked).top
+    if top is None:
+        return agreement(samples.labels, _truth(samples, "--verify", raw))[0]
+    if samples.logits is None:
+        raise UserError(f"--verify {asked}: {raw.name} holds no logits of a model to judge labels by (array `logits`)")
+    return among_top(samples.labels.classes, samples.logits, top)
+
+
+def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int) -> Tensor:
+    """bool [N]: the samples that ``--verify`` or ``--clean`` draws, by labels int64 [N, k]."""
+    wanted = parse_selection(flag, asked, samples.task.classes[0])
+    among = of_classes(labels, chosen_classes(flag, wanted.classes, samples.text, seed))
+    drawn = select(wanted, labels[:, 0], samples.index, key(flag.strip("-"), seed), among)
+    if not bool(drawn.any()):
+        raise UserError(f"{flag} {asked} of {int(among.sum())} samples is none: ask for a larger share")
+    return drawn
 
 
 def _clean_subset(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
     """The trusted clean subset as given, or simulated from clean labels."""
     if settings.clean is None:
         return samples
-    wanted = parse_share("--clean", settings.clean, samples.task.classes)
-    truth = _truth(samples, "--clean", "trusted labels", "trusted", raw)
-    among = of_classes(truth.classes, wanted.classes)
-    drawn = draw(truth.classes[:, 0], wanted.share, samples.index, key("clean", settings.seed), among)
-    if not bool(drawn.any()):
-        raise UserError(f"--clean {settings.clean} of {int(among.sum())} samples is none: ask for a larger share")
-    trusted = torch.where(drawn[:, None], truth.classes, PAD)
-    return replace(samples, trusted=Labels(trusted), clean=drawn)
+    if parse_selection("--clean", settings.clean).top is not None:
+        raise UserError(
+            f"--clean {settings.clean}: a model's best classes verify labels, but none of them is the true one"
+        )
+    truth = _truth(samples, "--clean", raw)
+    drawn = _select("--clean", settings.clean, samples, truth.classes, settings.seed)
+    share, count = settings.data.clean_pairs, samples.task.num_classes
+    if share < 1 and not samples.task.multi:
+        raise UserError("--data.clean-pairs is for data with several labels a sample, and this data has one")
+    pairs = some_pairs(truth, drawn, share, count, samples.index, key("clean", "pairs", settings.seed))
+    return replace(samples, trusted=pairs, clean=drawn & any_pair(pairs, fully=drawn))
 
 
-def _truth(samples: Samples, flag: str, what: str, column: str, raw: RawData) -> Labels:
+def _truth(samples: Samples, flag: str, raw: RawData) -> Labels:
+    what, column = _SIMULATED[flag]
     if samples.truth is None:
         raise UserError(
             f"{flag}: {raw.name} has no clean labels to simulate {what} from; "
