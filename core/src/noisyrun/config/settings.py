@@ -154,9 +154,10 @@ class RunSettings(Settings):
     )
     verify: str | None = Field(
         None,
-        description="Verification labels: a share of the samples (0.05), a number of each class (250/class) or all of them "
-        "(all), simulated from clean labels; of some classes: 0.05:cat,dog, :@FILE, :random-N or :semantic-N; judged by "
-        "given logits instead: top5, 250/class:top5. Or a file of verdicts (index, label, verdict): verdicts.csv.",
+        description="Verification labels: a share of the samples (0.05), a number of each class (250/class) or all of "
+        "them (all), simulated from clean labels; of some classes: 0.05:cat,dog, :@FILE, :random-N or :semantic-N; "
+        "judged by given logits instead: top5, 250/class:top5. Or a file of verdicts, index, label, verdict: "
+        "verdicts.csv.",
     )
     clean: str | None = Field(None, description="Trusted clean subset: drawn as for --verify (0.05).")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random.")
