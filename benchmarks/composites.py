@@ -1,8 +1,8 @@
 """A data set with several labels a sample, made from one with a single label each.
 
-Every composite shows two to four images of different classes in the cells of a 2 × 2 grid; cells left empty are mid-grey.
-Its clean labels are the classes shown; its observed ones are those after noise, drawn by the framework's own injection.
-Training composites are made of training images, test composites of validation images.
+Every composite shows two to four images of different classes in the cells of a 2 × 2 grid; cells left empty are
+mid-grey. Its clean labels are the classes shown; its observed ones are those after noise, drawn by the framework's own
+injection. Training composites are made of training images, test composites of validation images.
 
     python benchmarks/composites.py --source ../shared/data/imagenet100-32 --out composites
     noisyrun --dataset composites --backbone small-cnn
@@ -50,8 +50,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--features", type=Path, help="also train a backbone and write its features here (.npz)")
-    parser.add_argument("--epochs", type=int, default=8, help="epochs of the backbone")
-    parser.add_argument("--width", type=int, default=32, help="width of the backbone")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs of the backbone")
+    parser.add_argument("--width", type=int, default=16, help="width of the backbone")
     parser.add_argument("--amp", default="bf16", help="precision of its training")
     return parser.parse_args()
 
@@ -138,13 +138,14 @@ def extract(given: argparse.Namespace, labels: dict[str, tuple[Labels, Labels | 
 
     settings = {
         "dataset": str(given.out),
-        "backbone": {"small-cnn": {"width": given.width, "depth": 4, "blocks": 0}},
+        "backbone": {"small-cnn": {"width": given.width, "depth": 5, "blocks": 0}},
         "train": {
             "amp": given.amp,
             "optimizer": {"name": "adamw", "lr": 2e-3, "weight_decay": 1e-2},
             "schedule": {"name": "cosine", "warmup": 50},
         },
         "epochs": given.epochs,
+        "eval": {"every": given.epochs},
         "seed": given.seed,
         "data": {"val": 0.0},
         "tracking": "none",

@@ -120,10 +120,15 @@ def test_several_labels_in_a_cell_make_a_multi_label_task(manifest):
     assert data.train.labels.classes[[0, 1, 3, 6]].tolist() == [[1, 2], [2, -1], [-1, -1], [2, 0]]
 
 
-def test_noise_in_several_labels_is_refused(manifest):
+def test_noise_for_single_labels_is_refused_in_several_and_names_those_that_fit(manifest):
     path = manifest({"label": ["cat|dog"] + LABELS[1:]})
-    with pytest.raises(UserError, match=r"single labels only"):
+    with pytest.raises(UserError, match=r"symmetric is for one label a sample.*flip-off:R"):
         load(RunSettings(dataset=str(path), noise="symmetric:0.2"))
+
+
+def test_noise_for_several_labels_is_refused_in_single_ones_and_names_those_that_fit(manifest):
+    with pytest.raises(UserError, match=r"flip-on is for data with several labels.*symmetric"):
+        load(RunSettings(dataset=str(manifest({"label": LABELS})), noise="flip-on:0.2"))
 
 
 def test_whole_numbers_count_classes_from_zero(manifest):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from noisyrun.api.stage import Optimizer, Schedule, Stage
 
@@ -41,10 +41,17 @@ class DataSettings(Settings):
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="An image that cannot be read: stop, or skip it."
     )
+    clean_pairs: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Several labels a sample: share of the (sample, class) pairs of the --clean subset that are known.",
+    )
     noise_file: Path | None = Field(None, description="Noise manifest to use in place of drawing noise.")
     noise_matrix: Path | None = Field(
         None,
-        description="CSV of C × C flip probabilities for --noise matrix, or a table of from, to for asymmetric.",
+        description="CSV of C × C flip probabilities for --noise matrix; a table of from, to for asymmetric; a table "
+        "of class, off, on for flip.",
     )
     workers: int | None = Field(
         None,
@@ -134,11 +141,32 @@ class CorrectionsSettings(Settings):
     warn: bool = Field(True, description="Warn when corrections look harmful.")
 
 
+def _scales(values: tuple[float, ...]) -> tuple[float, ...]:
+    if not values or len(set(values)) < len(values) or not all(0 < value <= 4 for value in values):
+        raise ValueError("must be numbers above 0 and up to 4, each once, such as 1.0,1.14")
+    return values
+
+
 class EvalSettings(Settings):
     """Evaluation (``--eval.FIELD``)."""
 
     batch_size: int = Field(512, ge=1, description="Images at a time.")
     every: int = Field(1, ge=1, description="Epochs from one evaluation to the next; the last is always evaluated.")
+    crops: Literal[1, 5, 10] = Field(
+        1,
+        description="At the end, average the probabilities of so many crops of each image: 5 for corners and centre, "
+        "10 for those and their mirror images.",
+    )
+    crop_share: float = Field(
+        0.875, gt=0, lt=1, description="crops: side of a crop relative to that of the image it is cut from."
+    )
+    flip: bool = Field(False, description="At the end, average the probabilities of each image and its mirror image.")
+    scales: Annotated[tuple[float, ...], AfterValidator(_scales)] = Field(
+        (1.0,), description="At the end, average the probabilities of each image in these sizes, relative to its own."
+    )
+    ensemble: tuple[Path, ...] = Field(
+        (), description="At the end, average the probabilities with those of the networks in these runs' folders."
+    )
 
 
 class RunSettings(Settings):
@@ -150,7 +178,8 @@ class RunSettings(Settings):
     )
     noise: str | None = Field(
         None,
-        description="Noise to inject: symmetric:R, asymmetric:R, pair:R, instance:R, matrix, or none; R in (0, 1).",
+        description="Noise to inject: symmetric:R, asymmetric:R, pair:R, instance:R, matrix, or none; R in (0, 1). For "
+        "several labels a sample: flip-off:R, flip-on:R, flip:R_off,R_on, or flip with rates by class.",
     )
     verify: str | None = Field(
         None,
@@ -163,7 +192,12 @@ class RunSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of everything random.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N.")
     out: Path | None = Field(None, description="Folder of the run; a fresh one under runs/ by default.")
-    epochs: int = Field(20, ge=1, description="Epochs of the default stages (warm-up and rounds together).")
+    epochs: int = Field(
+        20,
+        ge=1,
+        description="Epochs of the run, fine-tuning apart. Stages of a recipe or a file are scaled to it in proportion, "
+        "with their schedules.",
+    )
     batch_size: int = Field(64, ge=1, description="Batch size.")
     baseline: bool = Field(False, description="Also train with plain cross entropy, and compare.")
     strict: bool = Field(False, description="Raise on every broken plugin, chosen or not.")

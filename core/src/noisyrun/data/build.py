@@ -17,13 +17,15 @@ from noisyrun.api.side_info import Text
 from noisyrun.api.task import Task
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import inject, sources
-from noisyrun.data.classes import Classes, encode, find_classes
+from noisyrun.data.classes import Classes, find_classes
 from noisyrun.data.columns import flags, integers, named, tag_lists, texts
 from noisyrun.data.hashing import digest, key, order
 from noisyrun.data.images import LazyImages, ResidentImages, common_shape, read_images
+from noisyrun.data.label_sets import any_pair, of_rows, read_labels, some_pairs
 from noisyrun.data.normal import mean_std
+from noisyrun.data.pairs import agreement
 from noisyrun.data.raw import Raw, RawData
-from noisyrun.data.samples import Data, Images, Samples
+from noisyrun.data.samples import Data, Images, Samples, no_labels
 from noisyrun.data.subsets import (
     among_top,
     chosen_classes,
@@ -122,7 +124,7 @@ def _task(
 ) -> Task:
     """One task for all splits: a test set in which no sample happens to have two labels is multi-label all the same."""
     splits = [split for split in (raw.train, raw.test) if split is not None]
-    multi = any(split.is_list("label") or "known" in split.columns for split in splits)
+    multi = any(split.several for split in splits)
     if loss == "auto":
         loss = "binary-cross-entropy" if multi else "cross-entropy"
     return Task(
@@ -138,7 +140,7 @@ def _task(
 def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str]) -> tuple[Samples, Raw]:
     """One split, with its images decoded and its columns read; and the raw rows that are left."""
     # Labels first: a label out of range is found before an hour of decoding.
-    observed = encode(raw, "label", classes)
+    observed = read_labels(raw, "label", classes)
     images: Images | None = None
     if raw.images is not None:
         assert task.image_size is not None
@@ -148,11 +150,10 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
             more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
             notes.append(f"{len(bad)} images that cannot be read are left out: {'; '.join(bad[:_NAMED])}{more}")
             raw = raw.take(kept)
-            observed = encode(raw, "label", classes)
+            observed = read_labels(raw, "label", classes)
     assert observed is not None
-    known = encode(raw, "known", classes)
     trusted, clean = _trusted(raw, classes, observed)
-    truth = encode(raw, "truth", classes)
+    truth = read_labels(raw, "truth", classes)
     verified = flags(raw, "verified")
     if not task.multi:
         _need_one(raw, {"trusted": trusted, "truth": truth})
@@ -162,10 +163,10 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
         Samples(
             task=task,
             index=torch.tensor(raw.index),
-            labels=Labels(observed, known),
+            labels=observed,
             verified=torch.full((len(raw),), -1, dtype=torch.int8) if verified is None else verified,
             verified_held=torch.zeros(len(raw), dtype=torch.bool),
-            trusted=Labels(trusted),
+            trusted=trusted,
             clean=clean,
             text=Text(
                 classes.names,
@@ -179,7 +180,7 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
             images=images,
             features=None if raw.features is None else _tensor(raw.features),
             logits=None if raw.logits is None else _tensor(raw.logits),
-            truth=None if truth is None else Labels(truth),
+            truth=truth,
             source=source,
             source_names=source_names,
             rank=integers(raw, "rank"),
@@ -188,41 +189,43 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
     )
 
 
-def _trusted(raw: Raw, classes: Classes, observed: Tensor) -> tuple[Tensor, Tensor]:
+def _trusted(raw: Raw, classes: Classes, observed: Labels) -> tuple[Labels, Tensor]:
     """Trusted labels and the clean subset, as the columns give them.
 
-    A flag without a trusted label says that the observed label can be trusted.
+    A flag without a trusted label says that the observed label can be trusted. Where several labels are trusted pair by
+    pair, a sample is in the clean subset from the first pair on, be it one that does not hold.
     """
-    trusted, flag = encode(raw, "trusted", classes), flags(raw, "clean")
+    trusted, flag = read_labels(raw, "trusted", classes), flags(raw, "clean")
     if flag is None:
         if trusted is None:
-            return torch.full((len(raw), 1), PAD), torch.zeros(len(raw), dtype=torch.bool)
-        return trusted, (trusted != PAD).any(1)
+            return no_labels(len(raw)), torch.zeros(len(raw), dtype=torch.bool)
+        return trusted, any_pair(trusted)
     clean = flag == 1
     if trusted is None:
-        return torch.where(clean[:, None], observed, PAD), clean
-    lacking = (clean & (trusted == PAD).all(1)).nonzero()
+        return of_rows(observed, clean), clean
+    lacking = (clean & ~any_pair(trusted)).nonzero()
     if len(lacking):
         raise UserError(f"{raw.row(int(lacking[0]))} is in the clean subset but has no trusted label")
     return trusted, clean
 
 
-def _need_labels(raw: Raw, observed: Tensor, trusted: Tensor, multi: bool) -> None:
+def _need_labels(raw: Raw, observed: Labels, trusted: Labels, multi: bool) -> None:
     """A sample without an observed label is of use only when it has a trusted one."""
-    present = observed[observed != PAD].unique()
-    if len(present) < 2 and not bool((trusted != PAD).any()):
+    classes, sure = observed.classes, trusted.classes
+    present = classes[classes != PAD].unique()
+    if len(present) < 2 and not bool((sure != PAD).any()):
         only = f"label {int(present[0])}" if len(present) else "nothing"
         raise UserError(f"every sample of {raw.where} has {only}: training needs two classes or more")
-    bare = ((observed == PAD).all(1) & (trusted == PAD).all(1)).nonzero()
+    bare = ((classes == PAD).all(1) & (sure == PAD).all(1)).nonzero()
     if len(bare) and not multi:
         raise UserError(f"{raw.row(int(bare[0]))} has no label ({len(bare)} such rows)")
 
 
-def _need_one(raw: Raw, columns: Mapping[str, Tensor | None]) -> None:
+def _need_one(raw: Raw, columns: Mapping[str, Labels | None]) -> None:
     """Single observed labels can be held only against single clean and trusted ones."""
     for role, labels in columns.items():
-        if labels is not None and bool((labels[:, 1:] != PAD).any()):
-            row = int((labels[:, 1:] != PAD).any(1).nonzero()[0])
+        if labels is not None and bool((labels.classes[:, 1:] != PAD).any()):
+            row = int((labels.classes[:, 1:] != PAD).any(1).nonzero()[0])
             raise UserError(
                 f"column {raw.names.get(role, role)!r} holds several labels in {raw.row(row)}, but the observed labels "
                 f"are single; give those as lists, too"

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from noisyrun.api import UserError
 from noisyrun.data.hints import did_you_mean
-from noisyrun.data.raw import Raw, RawData
+from noisyrun.data.raw import ABSENT, KNOWN, Raw, RawData
 from noisyrun.data.tables import read_table
 
+#: Roles of columns that hold classes.
+_LABELS = (*KNOWN, *KNOWN.values(), *ABSENT.values())
 _WNID = re.compile(r"[nvars]\d{8}\Z")
 
 
@@ -66,6 +68,12 @@ def find_classes(raw: RawData, table: Path | None, tree: Path | None) -> Classes
         found = Classes(raw.classes, raw.wnids, raw.descriptions)
     else:
         found = Classes(_from_labels(raw))
+    for split in (raw.train, raw.test):
+        if split is not None and split.num_classes not in (None, len(found.names)):
+            raise UserError(
+                f"{split.where}: labels have a column for each of {split.num_classes} classes, but there are "
+                f"{len(found.names)} ({raw.train.where})"
+            )
     if len(found.names) < 2:
         only = f"only class {found.names[0]!r}" if found.names else "no class at all"
         raise UserError(f"{raw.train.where}: {only}; training needs two or more")
@@ -80,12 +88,16 @@ def find_classes(raw: RawData, table: Path | None, tree: Path | None) -> Classes
 
 def _from_labels(raw: RawData) -> tuple[str, ...]:
     """Names in the label columns of the training set; for integers, all up to the highest."""
-    roles = [role for role in ("label", "truth", "trusted") if role in raw.train.columns]
-    parts = [_flat(raw.train.columns[role]) for role in roles]
+    if raw.train.num_classes is not None:
+        return tuple(str(c) for c in range(raw.train.num_classes))
+    given = {role: _flat(column) for role, column in raw.train.columns.items() if role in _LABELS}
+    # Of a column without a value nobody can tell whether it holds names or numbers.
+    filled = {role: part for role, part in given.items() if len(part) > part.null_count}
+    roles, parts = list(filled), list(filled.values())
     named = [_is_text(part) for part in parts]
     if any(named):
         if not all(named):
-            columns = " and ".join(repr(raw.train.names[role]) for role in roles)
+            columns = " and ".join(repr(raw.train.names.get(role, role)) for role in roles)
             raise UserError(f"{raw.train.where}: columns {columns} must all hold names or all hold numbers")
         values = {value for part in parts for value in pc.unique(part).to_pylist()}
         return tuple(sorted(values - {None, ""}))
@@ -276,11 +288,11 @@ def _padded(column: pa.Array, codes: np.ndarray) -> np.ndarray:
 
 
 def _without_repeats(labels: np.ndarray) -> np.ndarray:
-    """Padded rows in which no class stands twice."""
+    """Padded rows in which no class stands twice, and none behind padding."""
     repeated = np.zeros(labels.shape, bool)
     for slot in range(1, labels.shape[1]):
         repeated[:, slot] = (labels[:, :slot] == labels[:, slot : slot + 1]).any(1) & (labels[:, slot] >= 0)
-    if not repeated.any():
+    if not repeated.any() and not ((labels[:, :-1] < 0) & (labels[:, 1:] >= 0)).any():
         return labels
     labels = np.where(repeated, -1, labels)
     return np.take_along_axis(labels, np.argsort(labels < 0, axis=1, kind="stable"), 1)

@@ -28,8 +28,13 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     ),
     "truth": ("clean_label", "true_label", "gt_label", "ground_truth", "clean_labels", "true_labels"),
     "known": ("known", "known_classes", "known_labels"),
+    "absent": ("labels_absent", "absent_labels", "absent", "noisy_labels_absent"),
+    "truth_known": ("clean_known", "true_known", "clean_labels_known"),
+    "truth_absent": ("clean_labels_absent", "true_labels_absent", "clean_absent"),
     "verified": ("verified", "verification", "verification_label"),
     "trusted": ("trusted", "trusted_label", "trusted_labels"),
+    "trusted_known": ("trusted_known", "trusted_labels_known"),
+    "trusted_absent": ("trusted_labels_absent", "trusted_absent"),
     "clean": ("clean", "is_clean", "clean_flag"),
     "title": ("title", "titles"),
     "description": ("description", "caption"),
@@ -37,6 +42,10 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "source": ("source", "origin"),
     "rank": ("rank", "search_rank"),
 }
+
+#: Roles of several labels a sample: those that hold, and beside each those that are known and those that are absent.
+KNOWN: Mapping[str, str] = {"label": "known", "truth": "truth_known", "trusted": "trusted_known"}
+ABSENT: Mapping[str, str] = {"label": "absent", "truth": "truth_absent", "trusted": "trusted_absent"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,8 @@ class Raw:
         Where the images stand: references to be decoded, or uint8 [n, channels, height, width].
     features, logits
         [n, D] and [n, C], made elsewhere.
+    num_classes
+        Number of classes, where labels are a matrix with a column for each.
     """
 
     where: str
@@ -66,6 +77,7 @@ class Raw:
     images: ImageRefs | np.ndarray | None = None
     features: np.ndarray | None = None
     logits: np.ndarray | None = None
+    num_classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -91,6 +103,11 @@ class Raw:
         """Whether a column holds a list in each row."""
         column = self.columns.get(role)
         return column is not None and (pa.types.is_list(column.type) or pa.types.is_large_list(column.type))
+
+    @property
+    def several(self) -> bool:
+        """Whether samples may have several labels."""
+        return self.is_list("label") or any(role in self.columns for role in (KNOWN["label"], ABSENT["label"]))
 
     def row(self, position: int) -> str:
         """How a message names a row: place in the source, from 0, and the image where there is one."""

@@ -13,10 +13,13 @@ from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.sources.files import test_files, training_file
+from noisyrun.data.sources.matrices import label_columns
 from noisyrun.data.sources.parquet import FEATURES, class_names, read_tables
 from noisyrun.data.sources.roles import find_roles, take_roles
 
 _LOGITS = ("logits",)
+#: Array of an archive that names the classes.
+_NAMES = "classes"
 _LABEL_FILES = ("{}_labels.npy", "{}-labels.npy", "labels.npy")
 
 
@@ -40,7 +43,7 @@ def read(path: Path, settings: DataSettings) -> RawData:
 def _read(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tuple[Raw | None, tuple[str, ...] | None]:
     suffix = file.suffix.lower()
     if suffix == ".npz":
-        return _npz(file, settings, prefix, test=test), None
+        return _npz(file, settings, prefix, test=test)
     if suffix == ".npy":
         return (None if prefix else _npy(file, settings)), None
     if suffix == ".parquet":
@@ -66,14 +69,14 @@ def load_array(read: Callable[[], np.ndarray], where: str) -> np.ndarray:
         raise UserError(f"cannot read {where}: {' '.join(str(error).split())}") from None
 
 
-def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> Raw | None:
+def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tuple[Raw | None, tuple[str, ...] | None]:
     archive = load_array(lambda: np.load(file, allow_pickle=False), str(file))
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise UserError(f"{file} is no npz archive")
     with archive:
         names = [name[len(prefix) :] for name in archive.files if name.startswith(prefix)]
         if prefix and not set(names) & set(FEATURES):
-            return None
+            return None, None
         if not prefix:
             names = [name for name in names if not name.startswith("test_")]
 
@@ -83,8 +86,17 @@ def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> Raw 
         where = f"{file} ({prefix}*)" if prefix else str(file)
         wide = {name: array(name) for name in names if name in FEATURES + _LOGITS}
         roles = find_roles([name for name in names if name not in wide], settings, where, test=test)
-        columns = {role: _column(array(name), name, where) for role, name in roles.items()}
-    return _raw(where, wide, columns, roles)
+        columns, count = label_columns({role: array(name) for role, name in roles.items()}, roles, where)
+        classes = _class_names(array(_NAMES), where) if _NAMES in names else None
+    return _raw(where, wide, columns, roles, count), classes
+
+
+def _class_names(values: np.ndarray, where: str) -> tuple[str, ...]:
+    if values.ndim != 1 or values.dtype.kind != "U":
+        raise UserError(
+            f"{_NAMES!r} in {where} must hold one name a class (it holds {values.dtype}{list(values.shape)})"
+        )
+    return tuple(map(str, values))
 
 
 def _npy(file: Path, settings: DataSettings) -> Raw:
@@ -100,13 +112,14 @@ def _npy(file: Path, settings: DataSettings) -> Raw:
     def array(path: Path) -> np.ndarray:
         return load_array(lambda: np.load(path, allow_pickle=False), str(path))
 
-    columns = {"label": _column(array(labels), labels.name, str(labels))}
-    roles = {"label": labels.name}
-    for role, name in (("truth", settings.clean_label), ("truth", "clean_labels.npy")):
+    paths = {"label": labels}
+    for name in (settings.clean_label, "clean_labels.npy"):
         path = None if name is None else file.with_name(name)
         if path is not None and path.is_file():
-            columns[role], roles[role] = _column(array(path), path.name, str(path)), path.name
-    return _raw(str(file), {"features": array(file)}, columns, roles)
+            paths.setdefault("truth", path)
+    roles = {role: path.name for role, path in paths.items()}
+    columns, count = label_columns({role: array(path) for role, path in paths.items()}, roles, str(labels.parent))
+    return _raw(str(file), {"features": array(file)}, columns, roles, count)
 
 
 def _parquet(file: Path, settings: DataSettings, *, test: bool) -> tuple[Raw, tuple[str, ...] | None]:
@@ -133,36 +146,27 @@ def _matrix(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:
     return values.reshape(len(array), -1)
 
 
-def _column(values: np.ndarray, name: str, where: str) -> pa.Array:
-    """An array of labels: one a row, or a padded row of several (−1 beyond them)."""
-    if values.dtype.kind not in "iubfUS":
-        raise UserError(f"{name!r} in {where} must hold numbers or text (it holds {values.dtype})")
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8")
-    if values.dtype.kind == "b":
-        values = values.astype(np.int64)
-    if values.ndim == 1:
-        return pa.array(values)
-    if values.ndim == 2 and values.shape[1] == 1:
-        return pa.array(values[:, 0])
-    if values.ndim == 2 and values.dtype.kind in "iu":
-        return pa.array([row[row != -1].tolist() for row in values], pa.list_(pa.int64()))
-    raise UserError(f"{name!r} in {where} must have one label a row (its shape is {list(values.shape)})")
-
-
-def _raw(where: str, wide: dict[str, np.ndarray], columns: dict[str, pa.Array], roles: dict[str, str]) -> Raw:
+def _raw(
+    where: str,
+    wide: dict[str, np.ndarray],
+    columns: dict[str, pa.Array],
+    roles: dict[str, str],
+    num_classes: int | None = None,
+) -> Raw:
     name = next((name for name in FEATURES if name in wide), None)
     if name is None:
         raise UserError(f"{where} has no array 'features'")
     features, logits = checked(wide[name], name, where), wide.get("logits")
     for role, column in columns.items():
         if len(column) != len(features):
-            raise UserError(f"{where}: {len(features)} features but {len(column)} values of {roles[role]!r}")
+            raise UserError(f"{where}: {len(features)} features but {len(column)} values of {roles.get(role, role)!r}")
     if logits is not None:
         logits = checked(logits, "logits", where)
         if len(logits) != len(features):
             raise UserError(f"{where}: {len(features)} features but {len(logits)} logits")
-    return Raw(where, np.arange(len(features)), columns, roles, features=features, logits=logits)
+    return Raw(
+        where, np.arange(len(features)), columns, roles, features=features, logits=logits, num_classes=num_classes
+    )
 
 
 def checked(values: np.ndarray, name: str, where: str) -> np.ndarray:
