@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noisyrun.detection import detect
+    from noisyrun.evaluation import evaluate
     from noisyrun.runner import resume, run
 
-__all__ = ["__version__", "detect", "resume", "run"]
+__all__ = ["__version__", "detect", "evaluate", "resume", "run"]
 
 try:
     __version__ = version("noisyrun")
@@ -19,6 +20,7 @@ except PackageNotFoundError:  # the source tree, not installed
 
 #: Resolved on first use, so that importing the package, as every plugin does, costs no torch.
 _HOME = {"run": "noisyrun.runner", "resume": "noisyrun.runner", "detect": "noisyrun.detection"}
+_HOME["evaluate"] = "noisyrun.evaluation"
 
 
 def __getattr__(name: str) -> Any:

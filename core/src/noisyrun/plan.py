@@ -21,6 +21,7 @@ from noisyrun.api.stage import Stage
 from noisyrun.api.weighter import SampleWeighter
 from noisyrun.builtin import DEFAULT_BACKBONE
 from noisyrun.config.resolve import RunConfig
+from noisyrun.config.settings import EvalSettings
 from noisyrun.data.samples import Data, Samples
 from noisyrun.engine.stages import resolve_stages
 from noisyrun.methods import Methods
@@ -170,10 +171,16 @@ def examine(config: RunConfig, methods: Methods, data: Data, registry: Registry 
     config = with_backbone(config, data.train, registry)
     if methods.backbone is None:
         methods = replace(methods, backbone=next(iter(_of_kind("backbone", config.sockets["backbone"], registry))))
-    stages = resolve_stages(config.settings, judge_labels=methods.judge_labels)
+    size = data.task.image_size
+    stages = resolve_stages(
+        config.settings, judge_labels=methods.judge_labels, side=None if size is None else min(size)
+    )
     one_head(methods)
+    refuse_views(config.settings.eval, data.train)
     for method in methods:
         method.preflight()
+    for encoder in methods.side_info:
+        encoder.preflight_text(data.train.labelled_text)
     kept = {stage.keep_predictions for stage in stages if stage.keep_predictions}
     needs = (
         *method_needs(methods, data.train, kept, config.settings.train.freeze_backbone, registry),
@@ -254,8 +261,10 @@ def _stage_needs(stages: Iterable[Stage], methods: Methods, data: Data) -> Itera
             yield Need(key, "noisy validation", data.val is not None, "give --data.val a share above 0")
         if stage.samples == "clean":
             yield Need(key, "a trusted clean subset", offered["subset"], _DATA["clean"][1])
-        elif stage.targets == "trusted":
+        elif stage.targets in ("trusted", "mixed"):
             yield Need(key, "trusted labels", offered["clean"], _DATA["clean"][1])
+        if stage.samples != "clean" and stage.batches is not None and stage.batches.startswith("mix"):
+            yield Need(key, "a clean subset to mix into batches", offered["subset"], _DATA["clean"][1])
         if stage.samples == "verified":
             right = bool(((samples.verified == 1) & ~samples.verified_held).any())
             yield Need(key, "samples verified right", right, _DATA["verification"][1])
@@ -317,6 +326,25 @@ def agreed_batches(methods: Methods) -> Batches:
         listed = ", ".join(f"{key} wants {wish}" for key, wish in wishes.items())
         raise UserError(f"batches disagree: {listed}; leave one of them out")
     return next(iter(wishes.values()), UNIFORM)
+
+
+def refuse_views(settings: EvalSettings, samples: Samples) -> None:
+    """Refuse crops, scales and mirrors of features.
+
+    Raises
+    ------
+    UserError
+        Naming the flag.
+    """
+    if samples.images is not None:
+        return
+    asked = {"crops": settings.crops > 1, "scales": settings.scales != (1.0,), "flip": settings.flip}
+    for name, value in asked.items():
+        if value:
+            raise UserError(
+                f"--eval.{name}: needs images, and this run is on features; leave it out, "
+                "or average several runs with --eval.ensemble"
+            )
 
 
 def one_head(methods: Methods) -> None:

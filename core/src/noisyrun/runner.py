@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from noisyrun import data as datasets
+from noisyrun import evaluation
 from noisyrun import plan as plans
 from noisyrun.api.hooks import RunInfo, RunResult
 from noisyrun.api.plugin import API_VERSION, plugin_key
@@ -24,18 +25,21 @@ from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import changed, corrected_labels
 from noisyrun.engine.device import device_of
+from noisyrun.engine.ensemble import load_members
+from noisyrun.engine.evaluate import Member
 from noisyrun.engine.interrupt import Interrupted
 from noisyrun.engine.label_phase import label_measures
 from noisyrun.engine.outcome import Outcome
+from noisyrun.engine.precision import Precision
 from noisyrun.engine.stages import baseline_stages
 from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
-from noisyrun.report import exhibits, pictures
+from noisyrun.report import drawing
 from noisyrun.report import summary as summaries
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
-from noisyrun.run_folder import CONFIG, CURVES, GALLERY, LABELS, NOISE, SUMMARY, RunFolder
+from noisyrun.run_folder import CONFIG, LABELS, NOISE, SUMMARY, RunFolder
 from noisyrun.tracking.manager import Observers
 
 if TYPE_CHECKING:
@@ -147,9 +151,12 @@ class _Session:
             self.console.say(note)
         methods = plans.make_methods(self.config)
         self.device = device_of(self.config.settings.device)
+        Precision(self.config.settings.train.amp, self.device)  # refuses what the device cannot do
         with self.clock("data"):
             data = datasets.load(self.config.settings)
         plan = plans.check(self.config, methods, data)
+        # Built again at the end: what does not fit is found now, and does not take up memory until then.
+        load_members(self.config.settings.eval.ensemble, data, self.config.settings, self.device)
         for note in data.notes:
             self.console.say(note)
         if methods.prototypes is not None and not methods.judge_labels:
@@ -165,7 +172,8 @@ class _Session:
         try:
             outcome = self._train(plan, data, folder.path, observers, resumed)
             baseline = self._train_baseline(plan, data, folder.path, resumed)
-            summary, files = self._report(plan, data, outcome, baseline, folder, run_id, observers)
+            averaged = self._evaluate_again(plan, data, outcome, baseline)
+            summary, files = self._report(plan, data, outcome, baseline, averaged, folder, run_id, observers)
         except KeyboardInterrupt as stop:
             folder.note("interrupted")
             observers.run_end(RunResult("interrupted"))
@@ -213,12 +221,21 @@ class _Session:
         )
         return trainer.run(resume=resumed)
 
+    def _evaluate_again(
+        self, plan: Plan, data: Data, outcome: Outcome, baseline: Outcome | None
+    ) -> dict[str, Any] | None:
+        """The test set once more, averaged over the views and networks that the settings ask for."""
+        with self.clock("averages"):
+            other = None if baseline is None else _member(baseline)
+            return evaluation.at_the_end(plan.config, data, _member(outcome), other, outcome.history[-1])
+
     def _report(
         self,
         plan: Plan,
         data: Data,
         outcome: Outcome,
         baseline: Outcome | None,
+        averaged: dict[str, Any] | None,
         folder: RunFolder,
         run_id: str,
         observers: Observers,
@@ -231,7 +248,10 @@ class _Session:
         if data.noise is not None:
             data.noise.save(folder.file(NOISE))
             files["noise"] = NOISE
-        files |= self._draw(plan, data, outcome, baseline, folder)
+        try:
+            files |= drawing.draw(data, outcome, baseline, folder, run_id)
+        except Exception as error:  # a picture that fails must not cost a finished run
+            self.console.warn(f"no pictures: {' '.join(str(error).split())[:300] or type(error).__name__}")
         measures = _label_measures(plan.methods, data, outcome)
         summary = summaries.build(
             config=plan.config,
@@ -240,6 +260,7 @@ class _Session:
             detection=measures if plan.methods.judge_labels else None,
             label_accuracy=measures,
             baseline=baseline,
+            evaluation=averaged,
             versions=summaries.library_versions(_plugin_versions(plan.config)),
             seconds={**self.clock.seconds, **outcome.seconds},
             run_id=run_id,
@@ -250,26 +271,6 @@ class _Session:
         )
         summaries.write(summary, folder.file(SUMMARY))
         return summary, [folder.file(name) for name in files.values()]
-
-    def _draw(
-        self, plan: Plan, data: Data, outcome: Outcome, baseline: Outcome | None, folder: RunFolder
-    ) -> dict[str, str]:
-        """Curves, a gallery of doubtful labels, and exhibits. A picture that fails must not cost a finished run."""
-        told: dict[str, Any] = {"history": outcome.history, "rounds": outcome.rounds}
-        if baseline is not None:
-            told["baseline"] = {"history": baseline.history}
-        made: dict[str, str] = {}
-        try:
-            if pictures.write_curves(told, folder.file(CURVES)):
-                made["curves"] = CURVES
-            if outcome.rounds and pictures.write_gallery(data.train, outcome.state, folder.file(GALLERY)):
-                made["gallery"] = GALLERY
-            for name, shown in outcome.state.exhibits.items():
-                if exhibits.write_exhibit(data.train, shown, folder.file(f"{name}.png")):
-                    made[name] = f"{name}.png"
-        except Exception as error:
-            self.console.warn(f"no pictures: {' '.join(str(error).split())[:300] or type(error).__name__}")
-        return made
 
     def _with_trackers(self, summary: dict[str, Any], observers: Observers, folder: RunFolder) -> dict[str, Any]:
         """The summary with what trackers know only once they have ended."""
@@ -295,6 +296,11 @@ def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str,
     if not methods.correctors:
         found["label_accuracy_after"] = None
     return {**shares, **found, "before": found["label_accuracy_before"], "after": found["label_accuracy_after"]}
+
+
+def _member(outcome: Outcome) -> Member:
+    assert outcome.view is not None
+    return Member(outcome.network, outcome.view)
 
 
 def _name(methods: Methods) -> str:

@@ -192,6 +192,17 @@ class SideInfoEncoder(Method[C]):
             check(self.key, "class_similarity rows", first, (min(2, classes), classes), torch.float32)
         return before.updated(made)
 
+    def preflight_text(self, text: Text) -> None:
+        """As `preflight`, with the words the data set carries: what they lack is found before anything is written.
+
+        Optional and quick.
+
+        Raises
+        ------
+        UserError
+            One line that says what is missing and how to give it.
+        """
+
     def encode(self, task: Task, text: Text, before: SideInfo, phase: Phase) -> SideInfo:
         """Encode the side information of a data set.
 

@@ -17,6 +17,7 @@ VERBS = {
     "plan": "show what a run would do, and whether it can, without doing it",
     "detect": "find wrong labels on given features, training no backbone",
     "resume": "go on with a run that was stopped",
+    "evaluate": "a finished run on its test set, with crops, sizes or an ensemble, without training",
     "plugins": "list the plugins that are installed, or could be",
     "schema": "print the JSON schema of a run's configuration",
     "doctor": "check this installation: versions, devices, plugins, data",

@@ -68,6 +68,14 @@ class Layer:
         """The value it gives a top-level setting; None when it says nothing of it."""
         return next((one.value for one in self.assignments if one.path == (name,)), None)
 
+    def label(self, *path: str) -> str | None:
+        """How errors name what it says of a setting, or of a field within it; None when it says nothing."""
+        for one in self.assignments:
+            spelled = tuple(part.replace("-", "_") for part in one.path)
+            if spelled[: len(path)] == path and one.value not in (None, [], {}):
+                return one.label
+        return None
+
     def select(self, kind: str, names: Iterable[str], label: str) -> None:
         """Choose the plugins of a socket."""
         chosen = tuple(name for name in names if name != "none")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from noisyrun.config.layers import (
     from_mapping,
     from_recipe,
 )
+from noisyrun.config.lengths import fit_stages
 from noisyrun.config.settings import RunSettings
 from noisyrun.plugins import Switches, discover
 from noisyrun.registry import FLAGS, NOUNS, Registry, normal
@@ -161,7 +162,9 @@ def resolve(
     resolver.select([tracker, *layers])
     for layer in layers:
         resolver.assign(layer)
-    return resolver.build(notes)
+    made = resolver.build(notes)
+    settings, said = fit_stages(made.settings, layers)
+    return replace(made, settings=settings, notes=(*notes, *said))
 
 
 def _discovered(switches: Switches) -> Registry:

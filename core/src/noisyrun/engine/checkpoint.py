@@ -44,8 +44,13 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
         save_file(tensors, temporary, metadata=header)
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, *, only: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Read a checkpoint; tensors arrive on the CPU.
+
+    Parameters
+    ----------
+    only
+        Branches of the tree whose tensors are read; those of the others are None. All by default.
 
     Raises
     ------
@@ -61,8 +66,10 @@ def load(path: Path) -> dict[str, Any]:
                 found = metadata.get("format", "safetensors without a format")
                 raise UserError(f"{path}: not a checkpoint of this version of noisyrun (is: {found}; reads: {FORMAT})")
             for name in file.keys():  # noqa: SIM118 - not a mapping
-                tensors[name] = file.get_tensor(name)
-        tree = _unpack(json.loads(metadata["content"]), tensors)
+                if only is None or name.partition("/")[0] in only:
+                    tensors[name] = file.get_tensor(name)
+            skipped = dict.fromkeys(set(file.keys()) - set(tensors))
+        tree = _unpack(json.loads(metadata["content"]), {**tensors, **skipped})
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from error
     assert isinstance(tree, dict)
@@ -176,7 +183,7 @@ def _pack(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
     raise NoisyrunError(f"checkpoint: {at} is a {type(value).__name__}; state must be tensors and JSON values")
 
 
-def _unpack(content: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpack(content: Any, tensors: Mapping[str, Tensor | None]) -> Any:
     if isinstance(content, dict):
         if set(content) == {_TENSOR}:
             return tensors[content[_TENSOR]]

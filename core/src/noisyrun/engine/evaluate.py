@@ -1,8 +1,8 @@
-"""Predictions of the network on a split, and how good they are."""
+"""Predictions on a split, of one network or averaged over several networks and views, and how good they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from noisyrun.data.loader import eval_batches
 from noisyrun.data.samples import Samples
 from noisyrun.engine.network import Network
 from noisyrun.engine.precision import Precision
+from noisyrun.engine.views import Views
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,21 @@ class View:
     std: tuple[float, ...]
     batch_size: int = 512
     resolution: int | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained network, and how samples are shown to it.
+
+    Attributes
+    ----------
+    own_val
+        Whether the noisy validation of the run was held out of its training, too.
+    """
+
+    network: Network
+    view: View
+    own_val: bool = True
 
 
 @torch.no_grad()
@@ -41,14 +57,7 @@ def predictions(
     was_training = network.training
     network.eval()
     try:
-        for positions, inputs in eval_batches(
-            samples,
-            batch_size=view.batch_size,
-            device=view.device,
-            mean=view.mean,
-            std=view.std,
-            resolution=view.resolution,
-        ):
+        for positions, inputs in _batches(samples, view, view.resolution):
             with view.precision.autocast():
                 out = getattr(network, part)(inputs)
             yield positions, out.float()
@@ -56,8 +65,92 @@ def predictions(
         network.train(was_training)
 
 
+@torch.no_grad()
+def probabilities(members: Sequence[Member], samples: Samples, views: Views) -> Iterator[tuple[Tensor, Tensor]]:
+    """Positions [B] and probabilities float32 [B, C] of all samples in order, averaged over networks and views.
+
+    Every network counts the same, and so does each of its views. Several networks that see samples alike share what is
+    read; sizes are made from the images as they are stored, never from one another.
+
+    Yields
+    ------
+    tuple
+        Softmax, or for a binary cross entropy the sigmoid, averaged; no more than a batch is held at a time.
+    """
+    sights = _sights(members, samples, views)
+    streams = [_batches(samples, group[0].view, side) for group, side in sights]
+    training = [member.network.training for member in members]
+    for member in members:
+        member.network.eval()
+    try:
+        for batches in zip(*streams, strict=True):
+            positions, total = batches[0][0], torch.zeros(())
+            for (group, _), (_, inputs) in zip(sights, batches, strict=True):
+                shown = [inputs] if samples.images is None else views(inputs)
+                total = sum((_asked(member, view) for member in group for view in shown), start=total.to(inputs.device))
+            yield positions, total / (len(members) * views.count)
+    finally:
+        for member, before in zip(members, training, strict=True):
+            member.network.train(before)
+
+
+def _asked(member: Member, inputs: Tensor) -> Tensor:
+    with member.view.precision.autocast():
+        logits = member.network.predict(inputs)
+    logits = logits.float()
+    return logits.sigmoid() if member.network.task.loss == "binary-cross-entropy" else logits.softmax(1)
+
+
+def _sights(members: Sequence[Member], samples: Samples, views: Views) -> list[tuple[list[Member], int | None]]:
+    """Networks that see samples alike, with the size in which they see them: one entry for each thing to read."""
+    found: dict[tuple[object, ...], tuple[list[Member], int | None]] = {}
+    for member in members:
+        view = member.view
+        for scale in views.scales:
+            side = _side(samples, view.resolution, scale)
+            found.setdefault((view.mean, view.std, side), ([], side))[0].append(member)
+    return list(found.values())
+
+
+def _side(samples: Samples, resolution: int | None, scale: float) -> int | None:
+    if samples.images is None or scale == 1:
+        return resolution
+    return max(1, round(scale * (resolution or min(samples.images.shape[1:]))))
+
+
+def _batches(samples: Samples, view: View, side: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    return eval_batches(
+        samples, batch_size=view.batch_size, device=view.device, mean=view.mean, std=view.std, resolution=side
+    )
+
+
 def evaluate(network: Network, samples: Samples, view: View) -> dict[str, float]:
-    """How good the predictions are; samples without a label are left out.
+    """How good the predictions of one network are, on samples as they are; see `measure`."""
+    return measure(samples, predictions(network, samples, view), view.device)
+
+
+def evaluate_together(
+    members: Sequence[Member], splits: Mapping[str, Samples | None], views: Views
+) -> dict[str, dict[str, float]]:
+    """How good the averaged predictions of several networks and views are, by split; see `measure`.
+
+    Noisy validation (``val``) is left out where a network may have been trained on it.
+    """
+    found = {}
+    for name, samples in splits.items():
+        if samples is None or not len(samples) or (name == "val" and not all(member.own_val for member in members)):
+            continue
+        found[name] = measure(samples, probabilities(members, samples, views), members[0].view.device)
+    return found
+
+
+def measure(samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> dict[str, float]:
+    """How good predictions are; samples without a label are left out.
+
+    Parameters
+    ----------
+    predicted
+        Positions [B] and scores [B, C], higher is likelier: logits or probabilities.
 
     Returns
     -------
@@ -66,17 +159,17 @@ def evaluate(network: Network, samples: Samples, view: View) -> dict[str, float]
         and ``accuracy``, which is ``map``. All in [0, 1].
     """
     if samples.task.multi:
-        return _evaluate_multi(network, samples, view)
-    labels = samples.labels.single.to(view.device)
-    right = torch.zeros((), dtype=torch.int64, device=view.device)
+        return _measure_multi(samples, predicted)
+    labels = samples.labels.single.to(device)
+    right = torch.zeros((), dtype=torch.int64, device=device)
     right5, count = right.clone(), right.clone()
     wide = samples.task.num_classes > 5
-    for positions, logits in predictions(network, samples, view):
-        truth = labels[positions.to(view.device)]
+    for positions, scores in predicted:
+        truth = labels[positions.to(device)]
         count += (truth != PAD).sum()
-        right += (logits.argmax(1) == truth).sum()
+        right += (scores.argmax(1) == truth).sum()
         if wide:
-            right5 += (logits.topk(5, dim=1).indices == truth[:, None]).sum()
+            right5 += (scores.topk(5, dim=1).indices == truth[:, None]).sum()
     total = max(1, int(count))
     result = {"accuracy": int(right) / total}
     if wide:
@@ -84,11 +177,11 @@ def evaluate(network: Network, samples: Samples, view: View) -> dict[str, float]
     return result
 
 
-def _evaluate_multi(network: Network, samples: Samples, view: View) -> dict[str, float]:
+def _measure_multi(samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
     from noisyrun.report import metrics
 
     classes = samples.task.num_classes
-    scores = torch.cat([logits.cpu() for _, logits in predictions(network, samples, view)])
+    scores = torch.cat([scores.cpu() for _, scores in predicted])
     truth, known = samples.labels.multi_hot(classes).bool(), samples.labels.known_mask(classes)
     mean_ap, ap_all = (
         metrics.mean_average_precision(scores, truth, known),

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
-
+from noisyrun.engine.evaluate import View
 from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.network import Network
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,15 @@ class Outcome:
         Wall seconds by phase: data, train, features, label_phase, evaluate, checkpoint.
     peak_memory
         Bytes, peak resident memory of the process, and of the GPU where there is one.
+    view
+        How samples are shown to the network as it stands.
     """
 
-    network: nn.Module
+    network: Network
     state: LabelState
     accuracy: Mapping[str, float | None]
     history: Sequence[Mapping[str, Any]] = ()
     rounds: Sequence[Mapping[str, Any]] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_memory: Mapping[str, int] = field(default_factory=dict)
+    view: View | None = None

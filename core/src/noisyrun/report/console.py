@@ -128,6 +128,12 @@ class Console:
         for part in table.results(summary):
             self._out.print(part, soft_wrap=isinstance(part, str), highlight=False)
 
+    def evaluation(self, record: Mapping[str, Any]) -> None:
+        """The table of an evaluation, to stdout: fields of `noisyrun.report.summary.Evaluation`."""
+        if not self.quiet:
+            self._out.print(table.evaluation_table(record), highlight=False)
+            self._print(self._out, f"[dim]time[/]    {seconds(record['seconds'])}")
+
     def _print(self, where: Terminal, markup: str) -> None:
         # A bar that is being drawn belongs to stderr's terminal; only that one knows how to step around it.
         drawn = self._bars is not None and where is self._out and self._out.is_terminal

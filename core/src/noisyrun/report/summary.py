@@ -84,6 +84,28 @@ class Baseline(Part):
     history: list[dict[str, Any]] = Field(default_factory=list, description="As `history` of the run.")
 
 
+class Evaluation(Part):
+    """The network after the last epoch on the test set once more, averaged over views and networks."""
+
+    shown: str = Field("", description="What was averaged over, in words.")
+    views: int = Field(1, description="Views of each image: crops, mirror images and sizes.")
+    ensemble: list[str] = Field(default_factory=list, description="Folders of the runs whose networks took part.")
+    plain: dict[str, float] = Field(
+        default_factory=dict,
+        description="Measures on the test set, by name, of this run's network on images as they are.",
+    )
+    test: dict[str, float] = Field(default_factory=dict, description="The same, averaged.")
+    val: dict[str, float] = Field(
+        default_factory=dict,
+        description="On noisy validation, averaged; empty where a network of the ensemble may have been trained on it.",
+    )
+    baseline: dict[str, float] = Field(
+        default_factory=dict,
+        description="On the test set, of plain cross entropy in the same views; empty for ensembles.",
+    )
+    seconds: float = Field(0.0, description="Wall seconds of it, without the baseline's.")
+
+
 class Summary(Part):
     """What a run leaves in ``summary.json``. A measure that was not taken is null."""
 
@@ -98,6 +120,9 @@ class Summary(Part):
         description="Detection of wrong labels; measures against clean labels are null where these are not known.",
     )
     baseline: Baseline | None = Field(None, description="Plain cross entropy; null unless --baseline was given.")
+    evaluation: Evaluation | None = Field(
+        None, description="With crops, sizes, mirror images or an ensemble; null unless --eval asks for them."
+    )
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by phase, and in total.")
     peak_memory: dict[str, int] = Field(default_factory=dict, description="Bytes: of the process, and of the GPU.")
     data: DataPart | None = Field(None, description="What was trained on.")
@@ -120,6 +145,7 @@ def build(
     detection: Mapping[str, float | None] | None = None,
     label_accuracy: Mapping[str, float | None] | None = None,
     baseline: Outcome | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     versions: Mapping[str, str] | None = None,
     seconds: Mapping[str, float] | None = None,
     peak_memory: Mapping[str, int] | None = None,
@@ -141,6 +167,8 @@ def build(
         Fields of `Detection` and `LabelAccuracy`; other keys are ignored.
     baseline
         What came of plain cross entropy, where it was trained.
+    evaluation
+        Fields of `Evaluation`, where views or networks were averaged.
     seconds, peak_memory
         In place of those of `outcome`. ``total`` is their sum unless it is given.
 
@@ -161,6 +189,7 @@ def build(
         label_accuracy=LabelAccuracy(**_picked(LabelAccuracy, label_accuracy)),
         detection=Detection(**_picked(Detection, detection)),
         baseline=None if baseline is None else _baseline(baseline),
+        evaluation=None if evaluation is None else Evaluation(**evaluation),
         seconds=spent,
         peak_memory={name: int(count) for name, count in memory.items()},
         data=None if data is None else _data(data),

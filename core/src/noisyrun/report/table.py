@@ -29,7 +29,8 @@ def results(summary: Mapping[str, Any]) -> Iterator[Table | str]:
     """
     accuracy = summary.get("accuracy") or {}
     if any(accuracy.get(key) is not None for key, _ in ACCURACY):
-        yield accuracy_table(accuracy, (summary.get("baseline") or {}).get("accuracy"))
+        baseline = (summary.get("baseline") or {}).get("accuracy")
+        yield accuracy_table(accuracy, baseline, summary.get("evaluation"))
         if accuracy.get("oracle") is not None:
             yield f"[dim]{ORACLE_NOTE}[/]"
     labels = label_table(summary.get("label_accuracy") or {}, summary.get("detection") or {})
@@ -39,22 +40,41 @@ def results(summary: Mapping[str, Any]) -> Iterator[Table | str]:
     yield from where(summary)
 
 
-def accuracy_table(accuracy: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Table:
-    """Test accuracy, beside that of the baseline where one was trained."""
+def accuracy_table(
+    accuracy: Mapping[str, Any], baseline: Mapping[str, Any] | None, evaluation: Mapping[str, Any] | None = None
+) -> Table:
+    """Test accuracy, beside that of the baseline where one was trained; and averaged over views and networks."""
     made = plain_table("test accuracy", "this run")
     if baseline is not None:
         made.add_column("cross entropy", justify="right")
         made.add_column("gain", justify="right")
-    for key, words in ACCURACY:
-        value = accuracy.get(key)
+    rows = [(key, words, accuracy.get(key), (baseline or {}).get(key)) for key, words in ACCURACY]
+    if evaluation and (averaged := evaluation.get("test") or {}).get("accuracy") is not None:
+        words = f"after the last epoch, with {evaluation['shown']}"
+        rows.insert(1, ("last", words, averaged["accuracy"], (evaluation.get("baseline") or {}).get("accuracy")))
+    for key, words, value, other in rows:
         if value is None:
             continue
         style = "dim" if key == "oracle" else ""
         row = [words, f"[bold]{percent(value)}[/]" if key != "oracle" else percent(value)]
         if baseline is not None:
-            other = baseline.get(key)
             row += [percent(other), "" if other is None else gain(value - other)]
         made.add_row(*row, style=style)
+    return made
+
+
+def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
+    """Every measure on the test set: of one network on images as they are, and averaged."""
+    made = plain_table("test set", "one network, images as they are")
+    averaged = evaluation["test"] if evaluation["shown"] else {}
+    if averaged:
+        made.add_column(evaluation["shown"], justify="right")
+        made.add_column("gain", justify="right")
+    for name, value in evaluation["plain"].items():
+        row = [name.replace("_", " "), f"[bold]{percent(value)}[/]"]
+        if averaged:
+            row += [f"[bold]{percent(averaged[name])}[/]", gain(averaged[name] - value)]
+        made.add_row(*row)
     return made
 
 

@@ -182,5 +182,7 @@ def final_numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for group in ("accuracy", "label_accuracy", "detection", "seconds", "peak_memory"):
         found |= numbers({f"final/{group}.{name}": value for name, value in (summary.get(group) or {}).items()})
+    evaluation = (summary.get("evaluation") or {}).get("test") or {}
+    found |= numbers({f"final/evaluation.{name}": value for name, value in evaluation.items()})
     baseline = (summary.get("baseline") or {}).get("accuracy") or {}
     return found | numbers({f"final/baseline.{name}": value for name, value in baseline.items()})

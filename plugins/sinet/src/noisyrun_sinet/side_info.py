@@ -75,6 +75,9 @@ class SinetSideInfo(SideInfoEncoder[SinetSideInfoConfig]):
     def gives(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({"class_similarity", "class_embeddings"} if self.texts else {"class_similarity"})
 
+    def preflight_text(self, text: Text) -> None:
+        self._words(text)  # reads WordNet where it is needed, and finds every class in it
+
     def encode(self, task: Task, text: Text, before: SideInfo, phase: Phase) -> SideInfo:
         words = self._words(text)
         tree = self._tree(text, words) if self.tree else None
