@@ -36,6 +36,8 @@ class SmpPrototypes(PrototypeBuilder[SmpPrototypesConfig]):
 
     def build_class(self, c: int, bank: FeatureBank, rows: Tensor, side: SideInfo, phase: Phase) -> Prototypes:
         generator = phase.generator("class", c)
+        # Densities tie often. Draws and ties go by stable index, whatever the order of the rows.
+        rows = rows[bank.index[rows].argsort()]
         verified = bank.verified("train")[rows]
         right, unknown = rows[verified == 1], rows[verified == -1]
         chosen = self._choose(bank, right, self.config.p, generator, phase)
@@ -51,7 +53,7 @@ class SmpPrototypes(PrototypeBuilder[SmpPrototypesConfig]):
         if len(rows) <= count:
             return _Chosen(features, rows.to(features.device))
         if self.config.selection == "k-means":
-            found = ops.kmeans(features, count, generator)
+            found = ops.kmeans(features, count, generator, memory=phase.memory)
             kept = found.centroids[found.sizes > 0]
             return _Chosen(kept, torch.full((len(kept),), PAD, device=kept.device))
         self._check_memory(len(rows), phase)
