@@ -17,7 +17,7 @@ from noisyrun.config.resolve import resolve
 from noisyrun.report.summary import Part, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "methods").glob("*.md"))]
 BLOCK = re.compile(r"(?P<mark><!-- runs -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
 
