@@ -9,6 +9,7 @@ from typing import Any
 from noisyrun.api.backbone import Backbone
 from noisyrun.api.corrector import LabelCorrector
 from noisyrun.api.method import Method
+from noisyrun.api.online import OnlinePart
 from noisyrun.api.prototypes import PrototypeBuilder
 from noisyrun.api.side_info import SideInfoEncoder
 from noisyrun.api.weighter import SampleWeighter
@@ -36,5 +37,12 @@ class Methods:
 
     @property
     def judge_labels(self) -> bool:
-        """Whether there is anything for a label phase to do."""
-        return bool(self.weighters or self.correctors)
+        """Whether there is anything for a label phase to do: not for what only trains a part of the network."""
+        return bool(self.weighters) or any(_corrects(corrector) for corrector in self.correctors)
+
+
+def _corrects(corrector: LabelCorrector[Any]) -> bool:
+    """False for an online part that leaves labels to the correctors before it."""
+    kind = type(corrector)
+    own = kind.correct is not LabelCorrector.correct or kind.fit is not LabelCorrector.fit
+    return own or not isinstance(corrector, OnlinePart)

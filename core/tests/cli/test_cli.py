@@ -220,6 +220,16 @@ def test_plan_shows_sockets_data_stages_and_cost(cli):
         assert word in out
 
 
+def test_plan_shows_which_stage_has_no_parts_which_labels_and_which_batches(cli, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    stage = 'name = "before"\nepochs = 1\nonline = false\ntargets = "mixed"\nbatches = "mix:1:9"\n'
+    (tmp_path / "run.toml").write_text(f"[[stages]]\n{stage}")
+    code, out, _ = cli(f"plan --tracking none --no-cost --clean 0.1 --config {tmp_path / 'run.toml'}")
+    assert code == 0
+    words = " ".join(out.split())
+    assert "all, mixed labels, clean 1 : noisy 9 all, without parts" in words
+
+
 def test_plan_as_json_is_the_whole_plan(cli):
     code, out, _ = cli("plan --tracking none --json --no-cost --device cpu")
     plan = json.loads(out)

@@ -254,6 +254,14 @@ def test_fine_tuning_needs_a_clean_subset(core):
     assert problems(Methods(), tuned, **clean) == []
 
 
+@pytest.mark.parametrize("stage", [{"targets": "mixed"}, {"batches": "mix:1:9"}])
+def test_mixed_labels_and_mixed_batches_need_a_clean_subset(core, stage):
+    mixed = resolve({"tracking": None, "stages": [{"name": "s", "epochs": 1, **stage}]}, registry=core)
+    assert "--clean 0.05" in problems(Methods(), mixed)[0]
+    clean = {"clean": torch.ones(N, dtype=torch.bool), "trusted": Labels.of(torch.zeros(N))}
+    assert problems(Methods(), mixed, **clean) == []
+
+
 def test_check_raises_every_unmet_need_in_a_line_each(config):
     methods = Methods(weighters=(Asks(rank=True, source=True),))
     with pytest.raises(UserError) as caught:

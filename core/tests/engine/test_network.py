@@ -79,6 +79,31 @@ def test_a_parts_head_takes_the_place_of_the_backbones_and_can_replace_the_loss(
     torch.testing.assert_close(network.predict(IMAGES), part.layer(features))
 
 
+def test_in_a_stage_without_parts_the_backbones_own_head_learns_from_the_loops_loss_and_predicts(kit):
+    network = build(kit, {"corrector.clean": Clean(), "weighter.extra": Extra()}, own_head=True)
+    network.freeze("all", online=False)
+    assert not network.has_parts
+    assert {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad} == {
+        "extractor",
+        "classifier",
+    }
+    assert set(network(IMAGES, step(parts=False))[1]) == {"loop"}
+    network.eval()
+    torch.testing.assert_close(network.predict(IMAGES), network.classifier(network.features(IMAGES)))
+
+    network.freeze("head", online=True)
+    assert {name.split(".")[0] for name, p in network.named_parameters() if p.requires_grad} == {"parts"}
+    part = network.parts["corrector/clean"]
+    torch.testing.assert_close(network.predict(IMAGES), part.layer(network.features(IMAGES)))
+
+
+def test_the_backbones_own_head_is_not_built_where_nothing_uses_it_and_changes_no_other_weight(kit):
+    bare, both = (build(kit, {"corrector.clean": Clean()}, own_head=own) for own in (False, True))
+    assert bare.classifier is None
+    same = both.state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in bare.state_dict().items())
+
+
 def test_training_parts_where_there_are_none_is_refused(kit):
     with pytest.raises(UserError, match="leaves nothing to train"):
         build(kit).freeze("parts")

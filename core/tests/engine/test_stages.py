@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from noisyrun.api import Stage, UserError
+from noisyrun.api import BAGS, MIX, UNIFORM, Stage, UserError
 from noisyrun.api.stage import Optimizer, Schedule
 from noisyrun.engine import stages
 from noisyrun.engine.label_state import LabelState
@@ -67,6 +67,39 @@ def test_the_baseline_neither_judges_nor_corrects_nor_weighs():
         (3, "never", "all", "observed", False),
         (1, "never", "clean", "trusted", False),
     ]
+
+
+def test_the_baseline_keeps_what_a_stage_says_of_trusted_labels_and_batches():
+    given = (Stage(name="m", epochs=1, targets="mixed", batches="mix:1:9", online=False),)
+    (made,) = stages.baseline_stages(given)
+    assert (made.targets, made.batches, made.weighted) == ("mixed", "mix:1:9", False)
+
+
+@pytest.mark.parametrize(
+    ("stage", "drawn"),
+    [
+        ({}, MIX(1, 9)),
+        ({"batches": "bags:3"}, BAGS(3)),
+        ({"batches": "uniform"}, UNIFORM),
+        ({"online": False}, UNIFORM),
+        ({"online": False, "batches": "mix:1:4"}, MIX(1, 4)),
+        ({"samples": "clean"}, UNIFORM),
+        ({"samples": "clean", "batches": "bags:2"}, BAGS(2)),
+    ],
+)
+def test_a_stage_draws_batches_as_it_says_else_as_the_parts_in_it_ask(stage, drawn):
+    assert stages.batches_of(Stage(name="s", epochs=1, **stage), MIX(1, 9)) == drawn
+
+
+@pytest.mark.parametrize("text", ["bags", "bags:0", "mix:1", "mix:1:x", "uniform:2", "heaps"])
+def test_batches_that_make_no_sense_are_refused(text):
+    with pytest.raises(ValueError, match="must be uniform, bags:N or mix:CLEAN:NOISY"):
+        Stage(name="s", epochs=1, batches=text)
+
+
+def test_a_stage_that_trains_only_parts_without_them_is_refused():
+    with pytest.raises(ValueError, match="would train nothing"):
+        Stage(name="s", epochs=1, trains="parts", online=False)
 
 
 @pytest.fixture

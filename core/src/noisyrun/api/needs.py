@@ -33,6 +33,23 @@ class Batches:
             return f"clean {self.clean} : noisy {self.noisy}"
         return "uniform"
 
+    @classmethod
+    def parse(cls, text: str) -> Batches:
+        """Read ``uniform``, ``bags:N`` or ``mix:CLEAN:NOISY``.
+
+        Raises
+        ------
+        ValueError
+            When it is none of these, or a number is below 1.
+        """
+        kind, *words = text.split(":")
+        counts = [int(word) for word in words if word.isdecimal() and int(word) >= 1]
+        if len(counts) == len(words) == {"uniform": 0, "bags": 1, "mix": 2}.get(kind, -1):
+            if kind == "bags":
+                return BAGS(counts[0])
+            return MIX(*counts) if kind == "mix" else UNIFORM
+        raise ValueError("must be uniform, bags:N or mix:CLEAN:NOISY, as in mix:1:9")
+
 
 UNIFORM = Batches()
 

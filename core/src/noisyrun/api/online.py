@@ -12,18 +12,19 @@ from noisyrun.api.task import Task
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's samples, as an online part sees them.
+    """One step's samples, as an online part sees them: what the loop's own loss would use, and the trusted labels.
 
     Attributes
     ----------
     index
         int64 [B]: stable index of each sample.
     labels
-        Observed labels, with their known mask; `PAD` where a sample has none.
+        The labels that the stage trains on, with their known mask: the observed ones, unless the stage asks for trusted
+        or mixed ones. `PAD` where a sample has none.
     targets
-        What the correctors made of them.
+        What the correctors made of them; alpha 0 in a stage that does not train on corrected labels.
     weights
-        float32 [B, k]: weight of each observed label.
+        float32 [B, k]: weight of each of `labels`; 1 in a stage that is not weighted.
     clean
         bool [B]: the sample belongs to the trusted clean subset.
     trusted
@@ -33,6 +34,8 @@ class Batch:
         left is filled up with one of its own.
     bags
         int64 [B]: number of the bag each sample is in, when batches are bags; None otherwise.
+    target_weights
+        float32 [B, kt]: weight of each corrected label; None: 1.
     """
 
     index: Tensor
@@ -43,6 +46,7 @@ class Batch:
     trusted: Labels
     mask: Tensor
     bags: Tensor | None = None
+    target_weights: Tensor | None = None
 
 
 class OnlinePart:
@@ -55,7 +59,8 @@ class OnlinePart:
     replaces_loss
         The loop's own loss is switched off, and `loss` is all there is.
     head
-        The part's ``head(features) → logits`` takes the place of the backbone's head, at inference too. One a run.
+        The part's ``head(features) → logits`` takes the place of the backbone's head, at inference too. One a run. The
+        backbone's own head is kept beside it only where a stage has ``online = false``.
     """
 
     replaces_loss: bool = False

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from noisyrun.api.needs import Batches
+
 _SAMPLES = re.compile(r"(all|clean|verified|weight>=\d*\.?\d+|top:(0?\.\d+|1(\.0+)?))\Z")
 _PHASE = re.compile(r"(never|once|every:[1-9]\d*)\Z")
 _START = re.compile(r"(continue|initial|stage:.+)\Z")
@@ -27,6 +29,12 @@ def _label_phase(value: str) -> str:
 def _weights_from(value: str) -> str:
     if not _START.match(value):
         raise ValueError("must be continue, initial or stage:NAME")
+    return value
+
+
+def _batches(value: str | None) -> str | None:
+    if value is not None:
+        Batches.parse(value)
     return value
 
 
@@ -77,12 +85,24 @@ class Stage(BaseModel):
     samples: Annotated[str, AfterValidator(_samples)] = Field(
         "all", description="Samples it trains on: all, clean, verified, weight>=T, or top:SHARE by score."
     )
-    targets: Literal["corrected", "observed", "trusted"] = Field(
-        "corrected", description="Labels it trains on; the clean subset usually trains on trusted ones."
+    targets: Literal["corrected", "observed", "trusted", "mixed"] = Field(
+        "corrected",
+        description="Labels it trains on: corrected, observed, trusted (as the clean subset usually does), or mixed: "
+        "trusted where there is one (in multi-label data: for each class that is known), else observed.",
     )
     weighted: bool = Field(True, description="Whether weights count in its loss.")
     trains: Literal["all", "head", "parts"] = Field(
         "all", description="What trains: everything, the head and the parts, or the parts alone."
+    )
+    online: bool = Field(
+        True,
+        description="Whether the parts of the network that methods bring take part. Without them the backbone's own "
+        "head trains on the loop's loss, and predicts.",
+    )
+    batches: Annotated[str | None, AfterValidator(_batches)] = Field(
+        None,
+        description="How batches are drawn: uniform, bags:N (of one class) or mix:CLEAN:NOISY, as in mix:1:9; as the "
+        "methods that take part ask, by default.",
     )
     label_phase: Annotated[str, AfterValidator(_label_phase)] = Field(
         "never", description="Label phase: never, once (before the first epoch), or every:N epochs."
@@ -91,6 +111,9 @@ class Stage(BaseModel):
         "continue", description="Network it starts from: continue, initial, or stage:NAME."
     )
     resolution: int | None = Field(None, ge=8, description="Side of the images in pixels; that of the data by default.")
+    scale: float | None = Field(
+        None, gt=0, le=4, description="In place of resolution: side of the images relative to that of the data."
+    )
     batch_size: int | None = Field(None, ge=1, description="Batch size; the run's by default.")
     optimizer: Optimizer | None = Field(None, description="Optimiser; the run's by default.")
     schedule: Schedule | None = Field(None, description="Schedule of the learning rate; the run's by default.")
@@ -104,7 +127,15 @@ class Stage(BaseModel):
     )
 
     @model_validator(mode="after")
+    def _trains_something(self) -> Stage:
+        if self.trains == "parts" and not self.online:
+            raise ValueError(f"stage {self.name!r}: trains = 'parts' without them (online = false) would train nothing")
+        return self
+
+    @model_validator(mode="after")
     def _one_length(self) -> Stage:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(f"stage {self.name!r}: give epochs or steps, one of the two")
+        if self.resolution is not None and self.scale is not None:
+            raise ValueError(f"stage {self.name!r}: give resolution or scale, one of the two")
         return self

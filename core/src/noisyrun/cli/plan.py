@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from noisyrun.api.errors import UserError
+from noisyrun.api.needs import Batches
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import configure, wants_help
 from noisyrun.config import flags
@@ -163,11 +164,13 @@ def _stages(plan: Plan, data: Data) -> Table:
     for stage in plan.stages:
         length = f"{stage.epochs} epochs" if stage.epochs else f"{stage.steps:,} steps"
         samples = stage.samples if stage.targets == "corrected" else f"{stage.samples}, {stage.targets} labels"
+        samples += f", {Batches.parse(stage.batches)}" if stage.batches else ""
+        trains = stage.trains if stage.online else f"{stage.trains}, without parts"
         phases = label_phases(stage, data.train, plan.config.settings.batch_size)
         when = f"{phases}, {stage.label_phase}" if phases else "–"
         optimizer, schedule = stage.optimizer or train.optimizer, stage.schedule or train.schedule
         rate = f"{optimizer.lr:g} {schedule.name} ({optimizer.name})"
-        table.add_row(f"[bold]{stage.name}[/]", length, samples, stage.trains, when, rate)
+        table.add_row(f"[bold]{stage.name}[/]", length, samples, trains, when, rate)
     return table
 
 

@@ -49,6 +49,8 @@ class Network(nn.Module):
         Before the head.
     label_smoothing
         Of the loop's own loss.
+    own_head
+        Keep the backbone's own head beside one that a part brings, for stages in which parts take no part.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Network(nn.Module):
         *,
         dropout: float = 0.0,
         label_smoothing: float = 0.0,
+        own_head: bool = False,
     ) -> None:
         super().__init__()
         self.task = task
@@ -79,36 +82,51 @@ class Network(nn.Module):
         if len(heads) > 1:
             raise UserError(f"{' and '.join(heads)} both bring a head; a run has one: leave one of them out")
         self._head_part = heads[0] if heads else None
-        # A head that nobody uses would have parameters without gradient.
-        self.classifier = None if heads else self.extractor.make_head(self.dim, task.num_classes)
+        # A head that nobody ever uses would be dead weight.
+        unused = bool(heads) and not own_head
+        self.classifier = None if unused else self.extractor.make_head(self.dim, task.num_classes)
+        #: The parts that take part in the stage.
+        self._active = self._online
         #: The extractor neither learns nor updates its statistics.
         self.frozen = False
 
     @property
     def replaces_loss(self) -> bool:
-        """Whether a part's loss takes the place of the loop's own."""
-        return any(method.replaces_loss for method in self._online.values())
+        """Whether a part's loss takes the place of the loop's own in this stage."""
+        return any(method.replaces_loss for method in self._active.values())
 
     @property
     def has_parts(self) -> bool:
-        """Whether any method brings a part."""
-        return bool(self._online)
+        """Whether any method brings a part that takes part in this stage."""
+        return bool(self._active)
 
-    def freeze(self, trains: str) -> None:
-        """Choose what trains: ``all``, ``head`` (and parts), or ``parts`` (alone).
+    def freeze(self, trains: str, *, online: bool = True) -> None:
+        """Choose what trains: ``all``, ``head`` (and parts), or ``parts`` (alone); and which head is in use.
+
+        Parameters
+        ----------
+        online
+            Whether parts take part: train, give losses, bring their head, predict.
 
         Raises
         ------
         UserError
             When that is nothing.
         """
+        self._active = self._online if online else {}
         self.frozen = trains != "all"
         self.extractor.requires_grad_(not self.frozen)
+        self.parts.requires_grad_(online)
         if self.classifier is not None:
-            self.classifier.requires_grad_(trains != "parts")
+            self.classifier.requires_grad_(trains != "parts" and self._head_in_use is None)
         if not any(parameter.requires_grad for parameter in self.parameters()):
             raise UserError(f"trains = {trains!r} leaves nothing to train: no method here brings a part of the network")
         self.train(self.training)
+
+    @property
+    def _head_in_use(self) -> str | None:
+        """The part whose head predicts; None: the backbone's own does."""
+        return self._head_part if self._active else None
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
@@ -123,8 +141,8 @@ class Network(nn.Module):
 
     def head(self, features: Tensor) -> Tensor:
         """Features [B, D] → logits [B, C] of the head in use, without dropout."""
-        if self._head_part is not None:
-            logits: Tensor = self.parts[_module_name(self._head_part)].head(features)  # type: ignore[operator]
+        if self._head_in_use is not None:
+            logits: Tensor = self.parts[_module_name(self._head_in_use)].head(features)  # type: ignore[operator]
         else:
             assert self.classifier is not None
             logits = self.classifier(features)
@@ -133,7 +151,7 @@ class Network(nn.Module):
     def predict(self, inputs: Tensor, *, given_features: bool = False) -> Tensor:
         """Inputs (or features) → logits [B, C], by the head alone unless a part predicts for an ablation."""
         features = inputs if given_features else self.features(inputs)
-        for key, method in self._online.items():
+        for key, method in self._active.items():
             logits = method.predict(self.parts[_module_name(key)], features)
             if logits is not None:
                 return logits
@@ -162,12 +180,12 @@ class Network(nn.Module):
                 multi=self.task.multi,
                 smoothing=self.label_smoothing,
             )
-        for key, method in self._online.items():
+        for key, method in self._active.items():
             assert step.batch is not None
             for name, term in method.loss(self.parts[_module_name(key)], step.batch, features, logits).items():
                 terms[f"{key}.{name}"] = _scalar(key, name, term)
         if not terms:
-            raise MethodError(next(iter(self._online)), "replaces the loop's loss but gave no loss of its own")
+            raise MethodError(next(iter(self._active)), "replaces the loop's loss but gave no loss of its own")
         losses = list(terms.values())
         return sum(losses[1:], start=losses[0]), terms
 
@@ -177,11 +195,20 @@ def online_methods(methods: Methods) -> dict[str, OnlinePart]:
     return {m.key: m for m in (*methods.correctors, *methods.weighters) if isinstance(m, OnlinePart)}
 
 
-def build_network(methods: Methods, task: Task, *, dropout: float = 0.0, label_smoothing: float = 0.0) -> Network:
+def build_network(
+    methods: Methods, task: Task, *, dropout: float = 0.0, label_smoothing: float = 0.0, own_head: bool = False
+) -> Network:
     """The network of a run; weights drawn from torch's global generator, which the caller has seeded."""
     if methods.backbone is None:
         raise UserError("no backbone was chosen; name one with --backbone")
-    return Network(methods.backbone, task, online_methods(methods), dropout=dropout, label_smoothing=label_smoothing)
+    return Network(
+        methods.backbone,
+        task,
+        online_methods(methods),
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        own_head=own_head,
+    )
 
 
 def _module_name(key: str) -> str:

@@ -11,6 +11,8 @@ import torch
 from noisyrun.api.labels import Targets
 from noisyrun.api.phase import Exhibit
 from noisyrun.api.prototypes import Prototypes
+from noisyrun.api.task import Task
+from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, stages
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.label_state import LabelState
@@ -26,6 +28,7 @@ def trainer_tree(trainer: Trainer) -> dict[str, Any]:
     """All that a trainer needs to go on. Seeds stand for generators, so there is no state of any."""
     return {
         "classes": list(trainer.data.task.classes),
+        "inputs": task_inputs(trainer.data),
         "digests": dict(trainer.data.digests),
         "config": trainer.config,
         "progress": trainer.progress.as_dict(),
@@ -40,6 +43,23 @@ def trainer_tree(trainer: Trainer) -> dict[str, Any]:
         "kept": {name: list(pair) for name, pair in trainer.kept.items()},
         "selected": trainer.selected,
     }
+
+
+def task_inputs(data: Data) -> dict[str, Any]:
+    """What a network is shown, so that it can be built again from its checkpoint and be shown the same."""
+    task = data.task
+    return {
+        "labels": task.labels,
+        "loss": task.loss,
+        "shape": input_shape(task),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+
+
+def input_shape(task: Task) -> list[int]:
+    """Channels, height and width of the images; or the width of the features."""
+    return [task.feature_dim or 0] if task.image_size is None else [task.channels or 0, *task.image_size]
 
 
 def restore_trainer(trainer: Trainer, saved: Mapping[str, Any], path: Path) -> None:
@@ -65,7 +85,7 @@ def restore_trainer(trainer: Trainer, saved: Mapping[str, Any], path: Path) -> N
     if saved["optimizer"] is not None:
         trainer.optimizer_stage = saved["optimizer_stage"]
         stage = trainer.stages[trainer.optimizer_stage]
-        trainer.network.freeze(stage.trains)
+        trainer.network.freeze(stage.trains, online=stage.online)
         config = stages.optimizer_of(stage, trainer.settings)
         trainer.optimizer = make_optimizer(trainer.network.parameters(), config)
         load_optimizer(trainer.optimizer, saved["optimizer"])
@@ -80,6 +100,9 @@ def state_tree(state: LabelState) -> dict[str, Any]:
         "target_weights": state.target_weights,
         "score": state.score,
         "wrong": state.wrong,
+        "pair_score": state.pair_score,
+        "pair_wrong": state.pair_wrong,
+        "predicted": state.predicted,
         "metrics": {name: float(value) for name, value in state.metrics.items()},
         "prototypes": None if prototypes is None else _prototype_tree(prototypes),
         "exhibits": {name: {**vars(shown), "titles": list(shown.titles)} for name, shown in state.exhibits.items()},
@@ -94,6 +117,9 @@ def state_from(tree: Mapping[str, Any], methods: Methods, device: torch.device) 
         target_weights=tree["target_weights"],
         score=tree["score"],
         wrong=tree["wrong"],
+        pair_score=tree.get("pair_score"),
+        pair_wrong=tree.get("pair_wrong"),
+        predicted=tree.get("predicted"),
         metrics=tree["metrics"],
         prototypes=_prototypes_from(tree["prototypes"], methods, device),
         exhibits={

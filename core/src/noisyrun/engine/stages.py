@@ -10,29 +10,37 @@ from torch import Tensor
 
 from noisyrun.api.errors import UserError
 from noisyrun.api.labels import PAD
+from noisyrun.api.needs import UNIFORM, Batches
 from noisyrun.api.stage import Optimizer, Schedule, Stage
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.samples import Samples
 from noisyrun.engine.label_state import LabelState
 
 
-def resolve_stages(settings: RunSettings, *, judge_labels: bool) -> tuple[Stage, ...]:
+def resolve_stages(settings: RunSettings, *, judge_labels: bool, side: int | None = None) -> tuple[Stage, ...]:
     """The stages of a run: those it was given, else warm-up, rounds, and fine-tuning where it is asked for.
 
     Parameters
     ----------
     judge_labels
         Whether a weighter or corrector was chosen. Without one there is no label phase and nothing to warm up for.
+    side
+        Shorter side of the data's images, which a stage's `scale` is relative to; None for a run on features.
     """
     stages = settings.stages or _default_stages(settings, judge_labels)
     _check(stages)
+    stages = tuple(_in_pixels(stage, side) for stage in stages)
     if settings.train.freeze_backbone:
         stages = tuple(s.model_copy(update={"trains": "head"}) if s.trains == "all" else s for s in stages)
     return tuple(stages)
 
 
 def baseline_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The same stages for plain training on observed labels: nothing judged, corrected, weighed or chosen by score."""
+    """The same stages for plain training on observed labels: nothing judged, corrected, weighed or chosen by score.
+
+    What a stage says of trusted labels and of its batches stays. Without methods there are no parts, so `online` says
+    nothing.
+    """
     plain = []
     for stage in stages:
         change: dict[str, object] = {"label_phase": "never", "weighted": False, "keep_predictions": None}
@@ -88,6 +96,18 @@ def _check(stages: Sequence[Stage]) -> None:
         seen.add(stage.name)
 
 
+def _in_pixels(stage: Stage, side: int | None) -> Stage:
+    """The stage with its scale as a resolution; features have no size to scale."""
+    if stage.scale is None:
+        return stage
+    return stage.model_copy(update={"scale": None, "resolution": None if side is None else round(stage.scale * side)})
+
+
+def last_trained(stages: Sequence[Stage], lengths: Mapping[str, Sequence[int]]) -> Stage:
+    """The stage that trained last, by the epochs and steps of each; those of skipped ones are 0."""
+    return next((stage for stage in reversed(stages) if any(lengths.get(stage.name, (1,)))), stages[-1])
+
+
 def optimizer_of(stage: Stage, settings: RunSettings) -> Optimizer:
     """The stage's own optimiser, else the run's."""
     return stage.optimizer or settings.train.optimizer
@@ -96,6 +116,15 @@ def optimizer_of(stage: Stage, settings: RunSettings) -> Optimizer:
 def schedule_of(stage: Stage, settings: RunSettings) -> Schedule:
     """The stage's own schedule, else the run's."""
     return stage.schedule or settings.train.schedule
+
+
+def batches_of(stage: Stage, agreed: Batches) -> Batches:
+    """How the stage draws batches: as it says, else as the methods that take part in it agreed."""
+    drawn = agreed if stage.batches is None else Batches.parse(stage.batches)
+    if stage.batches is None and not stage.online:
+        return UNIFORM
+    # A mix of clean and noisy samples needs both.
+    return UNIFORM if drawn.kind == "mix" and stage.samples == "clean" else drawn
 
 
 def select(stage: Stage, samples: Samples, state: LabelState) -> Tensor | None:
@@ -160,6 +189,11 @@ def span(stages: Sequence[Stage], number: int) -> range:
     while last + 1 < len(stages) and shares(stages[last]) and shares(stages[last + 1]) and _continues(stages[last + 1]):
         last += 1
     return range(first, last + 1)
+
+
+def same_parameters(one: Stage, other: Stage) -> bool:
+    """Whether the same parameters train in both."""
+    return (one.trains, one.online) == (other.trains, other.online)
 
 
 def _continues(stage: Stage) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from noisyrun.api.labels import PAD, Labels, Targets, scatter
 from noisyrun.api.online import Batch
 from noisyrun.api.stage import Stage
 from noisyrun.data.samples import Samples
@@ -29,15 +30,16 @@ class LabelTables:
 
     def __post_init__(self) -> None:
         samples, state, device = self.samples, self.state, self.device
-        on_trusted = self.stage.targets == "trusted"
-        self.labels = (samples.trusted if on_trusted else samples.labels).to(device)
-        corrected = self.stage.targets == "corrected" and bool((state.targets.alpha > 0).any())
+        targets = self.stage.targets
+        self.labels = (samples.trusted if targets == "trusted" else samples.labels).to(device)
+        corrected = targets == "corrected" and bool((state.targets.alpha > 0).any())
         self.targets = state.targets.to(device) if corrected else None
-        weighted = self.stage.weighted and not on_trusted
+        weighted = self.stage.weighted and targets != "trusted"
         self.weights = _unless_ones(state.weights, device) if weighted else None
         self.target_weights = _unless_ones(state.target_weights, device) if weighted and corrected else None
-        # What online parts see is looked up only where there are some.
-        self._index: Tensor | None = None
+        self.mixed = targets == "mixed"
+        # Trusted labels are looked up only where they are mixed in or online parts see them.
+        self._trusted: tuple[Labels, Tensor, Tensor] | None = None
 
     def step(self, positions: Tensor, mask: Tensor, bags: Tensor | None, *, for_parts: bool) -> Step:
         """What the loss of a step needs.
@@ -51,33 +53,85 @@ class LabelTables:
         for_parts
             Whether online parts will look at the batch.
         """
-        return Step(
-            labels=self.labels.take(positions),
+        labels = self.labels.take(positions)
+        weights = None if self.weights is None else self.weights[positions]
+        if self.mixed:
+            trusted, clean, _ = self._of_trusted()
+            labels, weights = mix(
+                labels, weights, trusted.take(positions), clean[positions], self.samples.task.num_classes
+            )
+        step = Step(
+            labels=labels,
             mask=mask,
             targets=None if self.targets is None else self.targets.take(positions),
-            weights=None if self.weights is None else self.weights[positions],
+            weights=weights,
             target_weights=None if self.target_weights is None else self.target_weights[positions],
-            batch=self._batch(positions, mask, bags) if for_parts else None,
         )
+        return self._for_parts(step, positions, mask, bags) if for_parts else step
 
-    def _batch(self, positions: Tensor, mask: Tensor, bags: Tensor | None) -> Batch:
-        if self._index is None:
-            self._index = self.samples.index.to(self.device)
-            self._observed = self.samples.labels.to(self.device)
-            self._trusted = self.samples.trusted.to(self.device)
-            self._clean = self.samples.clean.to(self.device)
-            self._all_targets = self.state.targets.to(self.device)
-            self._all_weights = self.state.weights.to(self.device)
-        return Batch(
-            index=self._index[positions],
-            labels=self._observed.take(positions),
-            targets=self._all_targets.take(positions),
-            weights=self._all_weights[positions],
-            clean=self._clean[positions],
-            trusted=self._trusted.take(positions),
+    def _for_parts(self, step: Step, positions: Tensor, mask: Tensor, bags: Tensor | None) -> Step:
+        """The same, with what online parts see."""
+        labels = step.labels
+        trusted, clean, index = self._of_trusted()
+        ones = torch.ones(labels.classes.shape, device=self.device)
+        batch = Batch(
+            index=index[positions],
+            labels=labels,
+            targets=Targets.of(labels) if step.targets is None else step.targets,
+            weights=ones if step.weights is None else step.weights,
+            clean=clean[positions],
+            trusted=trusted.take(positions),
             mask=mask,
             bags=bags,
+            target_weights=step.target_weights,
         )
+        return Step(labels, mask, step.targets, step.weights, step.target_weights, batch)
+
+    def _of_trusted(self) -> tuple[Labels, Tensor, Tensor]:
+        """Trusted labels, the clean mask and stable indices of all samples, on the device."""
+        if self._trusted is None:
+            samples, device = self.samples, self.device
+            self._trusted = samples.trusted.to(device), samples.clean.to(device), samples.index.to(device)
+        return self._trusted
+
+
+def mix(
+    observed: Labels, weights: Tensor | None, trusted: Labels, clean: Tensor, num_classes: int
+) -> tuple[Labels, Tensor | None]:
+    """Trusted labels where there are some, else observed ones; of a batch.
+
+    Labels that say of which pairs they are known are mixed pair by pair: a sample whose trusted label speaks for three
+    classes keeps the observed one for the others. A trusted label weighs 1.
+
+    Parameters
+    ----------
+    observed, weights
+        Labels of B samples; float [B, k] or None, the weight of each.
+    trusted, clean
+        Trusted labels; bool [B], the samples in the clean subset, whose trusted label may be that no class holds.
+    num_classes
+        C.
+
+    Returns
+    -------
+    Labels, Tensor or None
+        The labels, [B, k] or [B, C], and the weight of each; None: 1.
+    """
+    given = clean | (trusted.classes != PAD).any(1)
+    if observed.classes.shape[1] == trusted.classes.shape[1] == 1 and observed.known is None and trusted.known is None:
+        column = given[:, None]
+        labels = Labels(torch.where(column, trusted.classes, observed.classes))
+        return labels, None if weights is None else weights.masked_fill(column, 1.0)
+    whole = given[:, None].expand(-1, num_classes)
+    spoken = whole if trusted.known is None else trusted.known_mask(num_classes)
+    holds = torch.where(spoken, trusted.multi_hot(num_classes), observed.multi_hot(num_classes)) > 0
+    every = torch.arange(num_classes, device=holds.device).expand_as(holds)
+    labels = Labels(torch.where(holds, every, PAD))
+    if observed.known is not None:
+        labels = Labels(labels.classes, torch.where(spoken | observed.known_mask(num_classes), every, PAD))
+    if weights is not None:
+        weights = scatter(observed.classes, weights, num_classes).masked_fill(spoken, 1.0)
+    return labels, weights
 
 
 def _unless_ones(weights: Tensor, device: torch.device) -> Tensor | None:

@@ -137,6 +137,8 @@ class Trainer:
             self.console.say(f"stage {stage.name} is skipped: the one before it did not gain on noisy validation")
             at.lengths[stage.name] = 0, 0
             self._leave(stage, self._view(stage))
+            if at.stage == len(self.stages):
+                self._save()
             return
         self._enter(stage)
         self._judge_labels(stage)
@@ -272,7 +274,7 @@ class Trainer:
             self.features.forget()
             if stage.weights_from != "continue":
                 self.network.load_state_dict(self.snapshots[stage.weights_from])
-        self.network.freeze(stage.trains)
+        self.network.freeze(stage.trains, online=stage.online)
 
     def _select(self, stage: Stage) -> None:
         if not self.progress.selected:
@@ -287,8 +289,7 @@ class Trainer:
         samples = train if given is None else replace(train, images=None, features=given)
         loader = TrainLoader(
             samples,
-            # A mix of clean and noisy samples needs both.
-            batches=UNIFORM if self.batches.kind == "mix" and stage.samples == "clean" else self.batches,
+            batches=stages.batches_of(stage, self.batches),
             batch_size=stage.batch_size or self.settings.batch_size,
             augment=self.settings.augment,
             seed=self.settings.seed,
@@ -320,7 +321,7 @@ class Trainer:
     def _optimizer_of(self, number: int) -> torch.optim.Optimizer:
         """The optimiser of a stage: that of the stages before it, momentum and all, where they share a schedule."""
         stage, made_for = self.stages[number], self.optimizer_stage
-        shared = made_for in stages.span(self.stages, number) and self.stages[made_for].trains == stage.trains
+        shared = made_for in stages.span(self.stages, number) and stages.same_parameters(self.stages[made_for], stage)
         if self.optimizer is None or not shared:
             self.optimizer_stage = number
             self.optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
@@ -363,7 +364,13 @@ class Trainer:
         if self.data.train.features is not None and task.feature_dim is None:
             task = replace(task, feature_dim=self.data.train.features.shape[1])
         seed_build(self.settings.seed)
-        network = build_network(self.methods, task, dropout=train.dropout, label_smoothing=train.label_smoothing)
+        network = build_network(
+            self.methods,
+            task,
+            dropout=train.dropout,
+            label_smoothing=train.label_smoothing,
+            own_head=not all(stage.online for stage in self.stages),
+        )
         # Convolutions are quicker so on GPUs, and by a quarter on the CPU (32-pixel images).
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         if train.compile:
@@ -397,4 +404,5 @@ class Trainer:
             rounds=tuple(at.rounds),
             seconds=dict(at.seconds),
             peak_memory=peak_memory(self.device),
+            view=self._view(stages.last_trained(self.stages, at.lengths)),
         )
