@@ -84,6 +84,7 @@ class Consistency:
         self.config = config
         self.initial = initial
         self.present = present
+        self._directions = ops.unit(initial.float()).T.contiguous()
 
     def semantic(self, relation: Rows, classes: Tensor) -> Tensor:
         """Rows of S_t over the present classes, float32 [r, C']."""
@@ -107,7 +108,8 @@ class Consistency:
 
     def _score(self, semantic: Tensor, features: Tensor) -> Tensor:
         config = self.config
-        visual = ops.cosine(features.float(), self.initial.to(features.device))
+        self._directions = self._directions.to(features.device)
+        visual = ops.unit(features.float()) @ self._directions
         return consistency(semantic, visual, config.psi, config.temperature, config.gamma, config.eps)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from noisyrun.api import (
     Block,
@@ -26,10 +27,10 @@ from noisyrun_sinet.config import SinetWeighterConfig
 from noisyrun_sinet.equations import weight
 from noisyrun_sinet.scores import Candidates, Consistency, class_relation_of, initial_prototypes
 
-#: Up to so many prototypes in a block's classes, one matrix product with all of them beats gathering each row's own.
-_PRODUCT = 256
-#: Elements of gathered prototypes held at once.
-_GATHERED = 1 << 24
+#: Up to so many prototypes in a block's classes, one matrix product with all of them beats going class by class.
+_PRODUCT = 64
+#: Bytes of features and similarities held at once: on a GPU, and on a CPU, whose cache they fit.
+_CACHED = (1 << 27, 1 << 20)
 #: Bins of the histogram that `two_groups` splits.
 _BINS = 256
 
@@ -153,14 +154,25 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     Tensor
         float32 [R], in [0, 2]; 2 where the class has no prototype. Good to 1e-3 near 0, 1e-6 elsewhere.
     """
-    queries = ops.unit(embedded.float())
     named, which = labels.unique(return_inverse=True)
-    vectors = ops.unit(prototypes.vectors[named].to(queries.device, torch.float32))
-    mask = prototypes.mask[named].to(queries.device)[which]
-    cosines = _cosines(queries, vectors, which)
-    lengths = (queries * queries).sum(1, keepdim=True) + (vectors * vectors).sum(2)[which]
-    far = (lengths - 2 * cosines).clamp(min=0).sqrt()
-    weights = prototypes.weights[named].to(queries.device)[which] if reduce == "mean" else None
+    vectors = ops.unit(prototypes.vectors[named].to(embedded.device, torch.float32))
+    mask = prototypes.mask[named].to(embedded.device)[which]
+    lengths = (vectors * vectors).sum(2)
+    far = embedded.new_empty(mask.shape, dtype=torch.float32)
+    if vectors.shape[:2].numel() <= _PRODUCT:
+        flat = vectors.flatten(0, 1).T
+        for rows in ops.spans(len(far), 4 * (embedded.shape[1] + flat.shape[1]), _CACHED[_on_cpu(far)]):
+            queries, own = _directions(embedded[rows])
+            all_of_them = (queries @ flat).view(len(queries), *lengths.shape)
+            at = which[rows]
+            far[rows] = own + lengths[at] - 2 * all_of_them[torch.arange(len(at), device=at.device), at]
+    else:  # each row with the prototypes of its own class alone
+        order = which.argsort(stable=True)
+        for c, rows in enumerate(order.split(which.bincount(minlength=len(named)).tolist())):
+            queries, own = _directions(embedded[rows])
+            far[rows] = torch.addmm(own + lengths[c], queries, vectors[c].T, alpha=-2.0)
+    far = far.clamp_(min=0).sqrt_()
+    weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None
     return _reduced(far, mask, weights)
 
 
@@ -172,19 +184,44 @@ def nearest_other(embedded: Tensor, labels: Tensor, prototypes: Prototypes, redu
     Tensor
         float32 [R], in [0, 2]; infinite where no other class has a prototype.
     """
-    queries = ops.unit(embedded.float())
-    own = (queries * queries).sum(1)[:, None, None]
-    count = prototypes.vectors.shape[1]
-    nearest = queries.new_full((len(queries),), torch.inf)
-    for part in prototypes.present.nonzero()[:, 0].split(max(1, _GATHERED // max(1, len(queries) * count))):
-        vectors = ops.unit(prototypes.vectors[part].to(queries.device, torch.float32))
-        cosines = (queries @ vectors.flatten(0, 1).T).reshape(len(queries), len(part), count)
-        far = (own + (vectors * vectors).sum(2) - 2 * cosines).clamp(min=0).sqrt()
-        mask = prototypes.mask[part].to(queries.device)
-        weights = prototypes.weights[part].to(queries.device) if reduce == "mean" else None
-        found = _reduced(far, mask.expand_as(far), weights)
-        nearest = nearest.minimum(found.masked_fill(part.to(labels.device) == labels[:, None], torch.inf).amin(1))
+    present = prototypes.present.nonzero()[:, 0].to(embedded.device)
+    vectors = ops.unit(prototypes.vectors.to(embedded.device, torch.float32)[present])
+    mask = prototypes.mask.to(embedded.device)[present]
+    weights = prototypes.weights.to(embedded.device)[present] if reduce == "mean" else None
+    # A masked prototype, made infinitely long, is nearest to nothing.
+    lengths = (vectors * vectors).sum(2).masked_fill(~mask, torch.inf)
+    flat, place = vectors.flatten(0, 1).T, _places(present, len(prototypes.mask))[labels]
+    nearest = embedded.new_full((len(embedded),), torch.inf, dtype=torch.float32)
+    for rows in ops.spans(len(embedded), 4 * (embedded.shape[1] + flat.shape[1]), _CACHED[_on_cpu(nearest)]):
+        queries, own = _directions(embedded[rows])
+        # Less |query|², the same for all, which is added to the nearest alone.
+        gaps = torch.addmm(lengths.flatten(), queries, flat, alpha=-2.0).view(-1, *mask.shape)
+        if weights is None:
+            by_class = gaps.amin(2)
+        else:
+            far = (gaps + own.unsqueeze(2)).masked_fill_(~mask, 0.0).clamp_(min=0).sqrt_()
+            by_class = _reduced(far, mask.expand_as(far), weights).square() - own
+        others = functional.pad(by_class, (0, 1), value=torch.inf).scatter_(1, place[rows].unsqueeze(1), torch.inf)
+        nearest[rows] = (others.amin(1) + own[:, 0]).clamp_(min=0).sqrt_()
     return nearest
+
+
+def _directions(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [R, E] scaled to unit length, and their squared lengths then, [R, 1]: 1, or 0 for a zero vector."""
+    length = torch.linalg.vector_norm(features.float(), dim=1, keepdim=True)
+    safe = length.clamp(min=1e-12)
+    return features / safe, (length / safe).square()
+
+
+def _places(present: Tensor, classes: int) -> Tensor:
+    """int64 [C]: place of each class among the present ones, one beyond the last for the others."""
+    places = torch.full((classes,), len(present), device=present.device)
+    places[present] = torch.arange(len(present), device=present.device)
+    return places
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
 
 
 def _reduced(far: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
@@ -195,18 +232,6 @@ def _reduced(far: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:
     share = torch.where(share.sum(-1, keepdim=True) > 0, share, mask.float())
     mean = (far * share).sum(-1) / share.sum(-1).clamp(min=1e-12)
     return mean.masked_fill(~mask.any(-1), 2.0)
-
-
-def _cosines(queries: Tensor, vectors: Tensor, which: Tensor) -> Tensor:
-    """Dot products of queries [R, E] with the vectors [U, P, E] of their own class, `which` int64 [R]: [R, P]."""
-    classes, count, width = vectors.shape
-    if classes * count <= _PRODUCT:
-        all_of_them = (queries @ vectors.reshape(-1, width).T).reshape(len(queries), classes, count)
-        own = which[:, None, None].expand(-1, 1, count)
-        return all_of_them.gather(1, own).squeeze(1)
-    step = max(1, _GATHERED // (count * width))
-    made = [(vectors[of] @ part.unsqueeze(2)).squeeze(2) for part, of in zip(queries.split(step), which.split(step))]
-    return torch.cat(made) if made else queries.new_zeros(0, count)
 
 
 def two_groups(scores: Tensor) -> float | None:
