@@ -103,3 +103,16 @@ def test_steps_and_schedules_of_stages_scale_and_every_epoch_stays_every_epoch()
 def test_stages_that_all_count_steps_have_no_epochs_to_scale():
     with pytest.raises(UserError, match=r"^--epochs: the stages of this run count steps"):
         scaled([Stage(name="a", steps=5)], 3)
+
+
+def test_warm_up_and_milestones_without_stages_scale_with_the_epochs_they_were_said_for(tmp_path):
+    (tmp_path / "run.toml").write_text(
+        'epochs = 15\n[train]\nwarmup_epochs = 5\n[train.schedule]\nname = "step"\nmilestones = [5, 10]\n'
+    )
+    config = resolve(config=tmp_path / "run.toml", args=["--epochs", "30"])
+    assert config.settings.train.warmup_epochs == 10
+    assert config.settings.train.schedule.milestones == (10, 20)
+    assert "15 epochs scaled to 30, warmup epochs and schedule with them" in config.notes
+    own = resolve(config=tmp_path / "run.toml", args=["--epochs", "30", "--train.warmup-epochs", "5"])
+    assert own.settings.train.warmup_epochs == 5
+    assert resolve(config=tmp_path / "run.toml").settings.train.warmup_epochs == 5

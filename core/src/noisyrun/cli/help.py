@@ -26,7 +26,7 @@ SETTINGS = [
     ("--noise KIND:RATE", "inject label noise: symmetric:0.4, asymmetric, pair, instance, matrix, or none"),
     ("--verify SHARE|FILE", "verification labels: simulated for a share of the samples, or a file of verdicts"),
     ("--clean SHARE", "simulate a trusted clean subset"),
-    ("--epochs N", "epochs, warm-up and rounds together"),
+    ("--epochs N", "epochs, warm-up and rounds together; the stages of a recipe are scaled to it in proportion"),
     ("--batch-size N", "batch size"),
     ("--seed N", "seed of everything random"),
     ("--device NAME", "auto, cpu, cuda or cuda:N"),
@@ -44,7 +44,7 @@ GROUPS = {
     "train": "optimiser, schedule, warm-up, fine-tuning, precision",
     "weights": "scale of sample weights",
     "corrections": "which corrections are kept",
-    "eval": "evaluation",
+    "eval": "evaluation: how often; crops, sizes, mirror images and ensembles at the end",
 }
 
 SWITCHES = [

@@ -1,4 +1,7 @@
-"""How long a run trains: stages of a recipe or a file, brought to the epochs that are asked for. Imports no torch."""
+"""How long a run trains: what a recipe or a file says of it, brought to the epochs that are asked for.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ from noisyrun.config.settings import RunSettings
 _DEFAULTS = ("warmup_epochs", "label_phase_every", "finetune_epochs", "finetune_lr")
 
 
-def fit_stages(settings: RunSettings, layers: Sequence[Layer]) -> tuple[RunSettings, tuple[str, ...]]:
-    """Settings in which the stages last as long as the user asked, and what there is to say about it.
+def fit_epochs(settings: RunSettings, layers: Sequence[Layer]) -> tuple[RunSettings, tuple[str, ...]]:
+    """Settings in which everything lasts as long as the user asked, and what there is to say about it.
 
     Epochs that are said where the stages are said, or above them (in a file above a recipe, by a flag above both),
     scale all stages in proportion, and with them the milestones of the schedules, the epochs between label phases, and
-    stages that count steps. Without them the run takes the epochs of its stages.
+    stages that count steps. Without them the run takes the epochs of its stages. In the same way, epochs above those
+    of a recipe or a file without stages scale its warm-up and schedule.
 
     Parameters
     ----------
@@ -32,7 +36,7 @@ def fit_stages(settings: RunSettings, layers: Sequence[Layer]) -> tuple[RunSetti
         When there are fewer epochs than stages, or what is asked for applies to the default stages only.
     """
     if not settings.stages:
-        return settings, ()
+        return _fit_defaults(settings, layers)
     told = max((number for number, layer in enumerate(layers) if layer.label("stages")), default=-1)
     above = layers[told + 1 :]
     for name in _DEFAULTS:
@@ -49,6 +53,27 @@ def fit_stages(settings: RunSettings, layers: Sequence[Layer]) -> tuple[RunSetti
         update["train"] = settings.train.model_copy(update={"schedule": schedule})
     listed = ", ".join(f"{stage.name} {stage.epochs or f'{stage.steps} steps'}" for stage in stages)
     return settings.model_copy(update=update), (f"{own} epochs of the stages scaled to {settings.epochs}: {listed}",)
+
+
+def _fit_defaults(settings: RunSettings, layers: Sequence[Layer]) -> tuple[RunSettings, tuple[str, ...]]:
+    """Warm-up and schedule of a recipe or a file, scaled with its epochs; what is said beside the new ones stays."""
+    told = [number for number, layer in enumerate(layers) if layer.label("epochs")]
+    if len(told) < 2 or settings.epochs == (own := int(layers[told[-2]].value("epochs"))):
+        return settings, ()
+    train, ratio, beside = settings.train, settings.epochs / own, layers[told[-1] :]
+    update: dict[str, object] = {}
+    if train.warmup_epochs and not any(layer.label("train", "warmup_epochs") for layer in beside):
+        update["warmup_epochs"] = max(1, round(train.warmup_epochs * ratio))
+    if train.label_phase_every > 1 and not any(layer.label("train", "label_phase_every") for layer in beside):
+        update["label_phase_every"] = max(1, round(train.label_phase_every * ratio))
+    schedule = _schedule(train.schedule, ratio)
+    if schedule != train.schedule and not any(layer.label("train", "schedule") for layer in beside):
+        update["schedule"] = schedule
+    if not update:
+        return settings, ()
+    listed = " and ".join(name.replace("_", " ") for name in update)
+    said = f"{own} epochs scaled to {settings.epochs}, {listed} with them"
+    return settings.model_copy(update={"train": train.model_copy(update=update)}), (said,)
 
 
 def scaled(stages: Sequence[Stage], epochs: int, asked: str = "--epochs") -> tuple[Stage, ...]:

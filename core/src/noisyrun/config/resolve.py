@@ -33,7 +33,7 @@ from noisyrun.config.layers import (
     from_mapping,
     from_recipe,
 )
-from noisyrun.config.lengths import fit_stages
+from noisyrun.config.lengths import fit_epochs
 from noisyrun.config.settings import RunSettings
 from noisyrun.plugins import Switches, discover
 from noisyrun.registry import FLAGS, NOUNS, Registry, normal
@@ -163,7 +163,7 @@ def resolve(
     for layer in layers:
         resolver.assign(layer)
     made = resolver.build(notes)
-    settings, said = fit_stages(made.settings, layers)
+    settings, said = fit_epochs(made.settings, layers)
     return replace(made, settings=settings, notes=(*notes, *said))
 
 

@@ -195,8 +195,8 @@ class RunSettings(Settings):
     epochs: int = Field(
         20,
         ge=1,
-        description="Epochs of the run, fine-tuning apart. Stages of a recipe or a file are scaled to it in proportion, "
-        "with their schedules.",
+        description="Epochs of the run, fine-tuning apart. Stages and schedules of a recipe or a file are scaled to "
+        "it in proportion.",
     )
     batch_size: int = Field(64, ge=1, description="Batch size.")
     baseline: bool = Field(False, description="Also train with plain cross entropy, and compare.")
