@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -120,8 +120,7 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         if prototypes is None or not bool(low.any()):
             return low
         rows = low.nonzero()[:, 0]
-        embedded = prototypes.embed(block.features[rows])
-        low[rows] = nearest_other(embedded, labels[rows], prototypes, self.config.reduce) < far[rows]
+        low[rows] = nearest_other(block.features, labels, prototypes, self.config.reduce, rows) < far[rows]
         return low
 
     def _all_scores(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> Tensor:
@@ -132,7 +131,8 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
             if prototypes is not None:
                 judged = prototypes.present.to(labels.device)[labels]
                 at, labels = at[judged], labels[judged]
-            pairs = block.take(at)
+            each_once = len(at) == len(block) and bool((at == torch.arange(len(at), device=at.device)).all())
+            pairs = block if each_once else block.take(at)
             found.append(self._score(pairs, labels, self._distance(pairs, labels, prototypes), side).cpu())
         return torch.cat(found)
 
@@ -161,7 +161,7 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     far = embedded.new_empty(mask.shape, dtype=torch.float32)
     if vectors.shape[:2].numel() <= _PRODUCT:
         flat = vectors.flatten(0, 1).T
-        for rows in ops.spans(len(far), 4 * (embedded.shape[1] + flat.shape[1]), _CACHED[_on_cpu(far)]):
+        for rows in _pieces(far, embedded.shape[1] + flat.shape[1]):
             queries, own = _directions(embedded[rows])
             all_of_them = (queries @ flat).view(len(queries), *lengths.shape)
             at = which[rows]
@@ -169,31 +169,46 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     else:  # each row with the prototypes of its own class alone
         order = which.argsort(stable=True)
         for c, rows in enumerate(order.split(which.bincount(minlength=len(named)).tolist())):
-            queries, own = _directions(embedded[rows])
+            queries, own = _directions(embedded.index_select(0, rows))
             far[rows] = torch.addmm(own + lengths[c], queries, vectors[c].T, alpha=-2.0)
     far = far.clamp_(min=0).sqrt_()
     weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None
     return _reduced(far, mask, weights)
 
 
-def nearest_other(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: str = "nearest") -> Tensor:
-    """Distance of each sample to the nearest class other than its label's; arguments as for `distance`.
+def nearest_other(
+    features: Tensor, labels: Tensor, prototypes: Prototypes, reduce: str = "nearest", rows: Tensor | None = None
+) -> Tensor:
+    """Distance of each sample to the nearest class other than its label's.
+
+    Parameters
+    ----------
+    features
+        float [R, D].
+    labels
+        int64 [R].
+    reduce
+        As for `distance`.
+    rows
+        int64 [r]: the samples asked for; all by default.
 
     Returns
     -------
     Tensor
-        float32 [R], in [0, 2]; infinite where no other class has a prototype.
+        float32 [r], in [0, 2]; infinite where no other class has a prototype.
     """
-    present = prototypes.present.nonzero()[:, 0].to(embedded.device)
-    vectors = ops.unit(prototypes.vectors.to(embedded.device, torch.float32)[present])
-    mask = prototypes.mask.to(embedded.device)[present]
-    weights = prototypes.weights.to(embedded.device)[present] if reduce == "mean" else None
+    present = prototypes.present.nonzero()[:, 0].to(features.device)
+    vectors = ops.unit(prototypes.vectors.to(features.device, torch.float32)[present])
+    mask = prototypes.mask.to(features.device)[present]
+    weights = prototypes.weights.to(features.device)[present] if reduce == "mean" else None
     # A masked prototype, made infinitely long, is nearest to nothing.
     lengths = (vectors * vectors).sum(2).masked_fill(~mask, torch.inf)
-    flat, place = vectors.flatten(0, 1).T, _places(present, len(prototypes.mask))[labels]
-    nearest = embedded.new_full((len(embedded),), torch.inf, dtype=torch.float32)
-    for rows in ops.spans(len(embedded), 4 * (embedded.shape[1] + flat.shape[1]), _CACHED[_on_cpu(nearest)]):
-        queries, own = _directions(embedded[rows])
+    flat = vectors.flatten(0, 1).T
+    rows = torch.arange(len(features), device=features.device) if rows is None else rows
+    place = _places(present, len(prototypes.mask))[labels[rows]]
+    nearest = torch.full((len(rows),), torch.inf, device=features.device)
+    for piece in _pieces(nearest, features.shape[1] + flat.shape[1]):
+        queries, own = _directions(prototypes.embed(features.index_select(0, rows[piece])))
         # Less |query|², the same for all, which is added to the nearest alone.
         gaps = torch.addmm(lengths.flatten(), queries, flat, alpha=-2.0).view(-1, *mask.shape)
         if weights is None:
@@ -201,8 +216,8 @@ def nearest_other(embedded: Tensor, labels: Tensor, prototypes: Prototypes, redu
         else:
             far = (gaps + own.unsqueeze(2)).masked_fill_(~mask, 0.0).clamp_(min=0).sqrt_()
             by_class = _reduced(far, mask.expand_as(far), weights).square() - own
-        others = functional.pad(by_class, (0, 1), value=torch.inf).scatter_(1, place[rows].unsqueeze(1), torch.inf)
-        nearest[rows] = (others.amin(1) + own[:, 0]).clamp_(min=0).sqrt_()
+        others = functional.pad(by_class, (0, 1), value=torch.inf).scatter_(1, place[piece].unsqueeze(1), torch.inf)
+        nearest[piece] = (others.amin(1) + own[:, 0]).clamp_(min=0).sqrt_()
     return nearest
 
 
@@ -220,8 +235,10 @@ def _places(present: Tensor, classes: int) -> Tensor:
     return places
 
 
-def _on_cpu(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu"
+def _pieces(rows: Tensor, width: int) -> Iterator[slice]:
+    """The rows in pieces, each of which takes `width` values a row: small, but worth a matrix product."""
+    cached = _CACHED[rows.device.type == "cpu"]
+    return ops.spans(len(rows), 4 * width, max(cached, 4 * width * 256))
 
 
 def _reduced(far: Tensor, mask: Tensor, weights: Tensor | None) -> Tensor:

@@ -56,7 +56,7 @@ class SmpCorrector(LabelCorrector[SmpCorrectorConfig]):
         """
         piece = _CACHED[embedded.device.type == "cpu"] // (4 * (embedded.shape[1] + len(scorer.vectors)))
         best, margins = [], []
-        for part, labels in zip(embedded.split(max(64, piece)), observed.split(max(64, piece))):
+        for part, labels in zip(embedded.split(max(256, piece)), observed.split(max(256, piece))):
             scores = scorer(part)
             best.append(equations.corrected_label(scores))
             margins.append(own_margin(scores, labels))
