@@ -66,15 +66,22 @@ class CleanNetPrototypesConfig(VerificationConfig):
         description="Steps at most in later rounds, which go on from the round before; 0: train once, and only encode "
         "anew. The paper: to convergence.",
     )
-    verified_batch: int = Field(32, ge=1, description="Verified queries in a step.")
+    verified_batch: int = Field(
+        128,
+        ge=1,
+        description="Verified queries in a step. The paper: 32; the cost of a step is in the reference sets, and more "
+        "queries make fewer steps do.",
+    )
     unverified_batch: int = Field(
-        32, ge=0, description="Queries in a step that are not verified; where there are none, verified ones instead."
+        128,
+        ge=0,
+        description="Queries in a step that are not verified (the paper: 32); where there are none, verified.",
     )
     check_every: int = Field(
         250, ge=1, description="Steps between looks at the held-out verification labels (ours; without dropout)."
     )
     patience: int = Field(
-        8,
+        4,
         ge=0,
         description="Looks without gain until the learning rate falls to a tenth, and as many again until training "
         "stops; the best network is kept. 0: all steps, and the last network. The paper: to convergence.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -61,30 +62,45 @@ def choose_references(bank: FeatureBank, config: CleanNetPrototypesConfig, phase
     vectors = torch.zeros(count, size, bank.dim, device=bank.device)
     mask = torch.zeros(count, size, dtype=torch.bool)
     rows = torch.full((count, size), PAD)
-    for c in phase.progress(range(count), count, "reference sets"):
-        found, samples = _of_class(c, bank, config, phase)
+    for c, found, samples in reference_sets(bank, config, phase):
         vectors[c, : len(found)] = found
         mask[c, : len(found)] = True
         rows[c, : len(found)] = samples
     return References(vectors, mask.to(bank.device), rows.to(bank.device))
 
 
-def _of_class(c: int, bank: FeatureBank, config: CleanNetPrototypesConfig, phase: Phase) -> tuple[Tensor, Tensor]:
-    """Up to `reference_size` vectors [q, D] and the rows [q] they are or are nearest to."""
-    rows, generator = bank.of_class(c), phase.generator("references", c)
+def reference_sets(
+    bank: FeatureBank, config: CleanNetPrototypesConfig, phase: Phase
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Each class, up to `reference_size` vectors [q, D] and the rows [q] they are or are nearest to."""
     size = config.reference_size
-    if len(rows) <= size:
-        return bank.take(rows).features, rows
-    if config.references == "random":
-        rows = _draw(rows, size, generator)
-        return bank.take(rows).features, rows
     # k-means holds the points, a centred copy and one in double precision.
-    rows = _draw(rows, max(size, phase.memory // 2 // (16 * bank.dim)), generator)
-    points = bank.take(rows).features
-    found = ops.kmeans(points, size, generator)
-    kept = found.sizes > 0
-    nearest = _nearest(points, found)
-    return found.centroids[kept], rows[nearest.cpu()[kept.cpu()]]
+    most = max(size, phase.memory // 2 // (16 * bank.dim))
+    waiting: dict[int, Tensor] = {}
+    for c in phase.progress(range(bank.num_classes), bank.num_classes, "reference sets"):
+        rows, generator = bank.of_class(c), phase.generator("references", c)
+        if len(rows) <= size or config.references == "random":
+            rows = _draw(rows, size, generator)
+            yield c, bank.take(rows).features, rows
+            continue
+        rows = _draw(rows, most, generator)
+        if waiting and sum(map(len, waiting.values())) + len(rows) > most:
+            yield from _centroids(waiting, bank, size, phase)
+            waiting = {}
+        waiting[c] = rows
+    yield from _centroids(waiting, bank, size, phase)
+
+
+def _centroids(
+    classes: Mapping[int, Tensor], bank: FeatureBank, size: int, phase: Phase
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Centroids of some classes, rows [n] each: together no more than memory holds."""
+    points = [bank.take(rows).features for rows in classes.values()]
+    generators = [phase.generator("k-means", c) for c in classes]
+    clusters = ops.kmeans_batch(points, size, generators)
+    for (c, rows), own, found in zip(classes.items(), points, clusters):
+        kept = (found.sizes > 0).cpu()
+        yield c, found.centroids[kept.to(found.centroids.device)], rows[_nearest(own, found).cpu()[kept]]
 
 
 def _draw(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
