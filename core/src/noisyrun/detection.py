@@ -28,6 +28,7 @@ from noisyrun.data import sources
 from noisyrun.data.build import assemble
 from noisyrun.data.raw import ROLES, Raw, RawData
 from noisyrun.data.samples import Data
+from noisyrun.data.sources.matrices import label_columns
 from noisyrun.engine.clock import Stopwatch, peak_memory
 from noisyrun.engine.device import device_of
 from noisyrun.engine.label_phase import run_label_phase
@@ -242,12 +243,11 @@ class _Detector:
         methods = {name.removeprefix("seconds."): metrics[name] for name in metrics if name.startswith("seconds.")}
         seconds = {**self.clock.seconds, **methods}
         seconds["other"] = max(0.0, metrics["seconds"] - sum(methods.values()))
-        corrected = metrics.get("label_accuracy_after") if self.methods.correctors else None
         summary = summaries.build(
             config=self.config,
             data=replace(data, notes=tuple(notes)),
             detection={**metrics, "called_wrong": metrics.get("wrong")},
-            label_accuracy={"before": metrics.get("label_accuracy_before"), "after": corrected},
+            label_accuracy=summaries.label_fields(metrics, corrected=bool(self.methods.correctors)),
             seconds=seconds,
             peak_memory=peak_memory(self.device),
             warnings=self.console.warnings,
@@ -317,12 +317,12 @@ def _raw(
     given = {"label": labels, "truth": clean_labels, **columns}
     if unknown := sorted(set(given) - set(ROLES)):
         raise UserError(f"columns: {unknown[0]!r} is none of {', '.join(ROLES)}")
-    arrays = {role: _column(role, values) for role, values in given.items() if values is not None}
+    arrays, count = _columns({role: values for role, values in given.items() if values is not None})
     scores = None if logits is None else _matrix("logits", logits)
     for name, values in {**arrays, "logits": scores}.items():
         if values is not None and len(values) != len(matrix):
             raise UserError(f"{name}: {len(values)} rows, but there are {len(matrix)} features")
-    train = Raw("the features", np.arange(len(matrix)), arrays, features=matrix, logits=scores)
+    train = Raw("the features", np.arange(len(matrix)), arrays, features=matrix, logits=scores, num_classes=count)
     return RawData(
         "features",
         "features",
@@ -345,11 +345,15 @@ def _matrix(name: str, values: Any) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
+def _columns(given: Mapping[str, Any]) -> tuple[dict[str, pa.Array], int | None]:
+    """Values from Python as columns; and the number of classes, where labels are a matrix with a column for each."""
+    values = {role: v.detach().cpu().numpy() if isinstance(v, Tensor) else v for role, v in given.items()}
+    matrices = {role: v for role, v in values.items() if isinstance(v, np.ndarray) and v.ndim == 2}
+    columns, count = label_columns(matrices, {}, "the labels")
+    return {role: columns.pop(role, None) or _column(role, v) for role, v in values.items()} | columns, count
+
+
 def _column(role: str, values: Any) -> pa.Array:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
-    if isinstance(values, np.ndarray) and values.ndim == 2:
-        values = [[int(c) for c in row if c >= 0] for row in values]
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:

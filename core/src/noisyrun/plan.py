@@ -240,7 +240,7 @@ def method_needs(
 def _offers(samples: Samples) -> dict[str, bool]:
     return {
         "verification": bool((samples.verified >= 0).any()),
-        "clean": bool((samples.trusted.classes != PAD).any()),
+        "clean": bool((samples.trusted.classes != PAD).any()) or bool(samples.clean.any()),
         "subset": bool(samples.clean.any()),
         "text": samples.text.has_samples,
         "source": samples.source is not None,

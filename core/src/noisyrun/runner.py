@@ -292,10 +292,8 @@ def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str,
         shares["changed"] = float(changed(train.labels, corrected).float().mean())
     if train.truth is None:
         return shares
-    found = label_measures(train.labels, corrected, state.score, state.wrong, train.truth, data.task.num_classes)
-    if not methods.correctors:
-        found["label_accuracy_after"] = None
-    return {**shares, **found, "before": found["label_accuracy_before"], "after": found["label_accuracy_after"]}
+    found = label_measures(train.labels, corrected, state, train.truth, data.task)
+    return {**shares, **found, **summaries.label_fields(found, corrected=bool(methods.correctors))}
 
 
 def _member(outcome: Outcome) -> Member:

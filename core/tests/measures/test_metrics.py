@@ -157,3 +157,47 @@ def test_effective_sample_size_is_the_share_of_weights_that_count() -> None:
     assert metrics.effective_sample_size(torch.tensor([2.0, 2, 0, 0])) == pytest.approx(0.5)
     assert metrics.effective_sample_size(torch.ones(7)) == pytest.approx(1)
     assert metrics.effective_sample_size(torch.zeros(3)) == 0
+
+
+def test_wrong_pairs_by_hand() -> None:
+    observed = Labels(torch.tensor([[0, 1], [0, 2], [1, PAD]]))
+    truth = Labels(torch.tensor([[0], [0], [PAD]]), torch.tensor([[0, 1], [0, PAD], [0, PAD]]))
+    wrong, known = metrics.wrong_pairs(observed, truth)
+    assert wrong.tolist() == [[False, True], [False, False], [False, False]]
+    assert known.tolist() == [[True, True], [True, False], [False, False]]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_f1_of_several_labels_agrees_with_scikit_learn(masked: bool) -> None:
+    from sklearn.metrics import f1_score
+
+    draw = torch.Generator().manual_seed(2)
+    said, true = (torch.rand(30, 5, generator=draw) < 0.3 for _ in range(2))
+    known = torch.rand(30, 5, generator=draw) < 0.6 if masked else torch.ones(30, 5, dtype=torch.bool)
+    truth = Labels(listed(true & known), listed(known) if masked else None)
+    want = f1_score(true[known], said[known])
+    assert metrics.multi_label_f1(Labels(listed(said)), truth) == pytest.approx(want)
+
+
+def listed(mask: Tensor) -> Tensor:
+    """A mask [N, C] as padded class indices."""
+    rows = [[c for c, yes in enumerate(row) if yes] for row in mask.tolist()]
+    width = max(map(len, rows))
+    return torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
+
+
+def test_the_f1_of_no_labels_is_not_measured() -> None:
+    none = Labels(torch.tensor([[PAD], [PAD]]))
+    assert metrics.multi_label_f1(none, none) is None
+
+
+def test_mean_average_precision_with_missing_labels_agrees_with_scikit_learn() -> None:
+    from sklearn.metrics import average_precision_score
+
+    draw = torch.Generator().manual_seed(3)
+    scores = torch.rand(50, 6, generator=draw)
+    labels, known = (torch.rand(50, 6, generator=draw) < share for share in (0.3, 0.6))
+    each = [average_precision_score(labels[known[:, c], c], scores[known[:, c], c]) for c in range(6)]
+    assert metrics.mean_average_precision(scores, labels, known) == pytest.approx(sum(each) / 6)
+    whole = average_precision_score(labels[known], scores[known])
+    assert metrics.average_precision_all(scores, labels, known) == pytest.approx(whole)

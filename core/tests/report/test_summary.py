@@ -53,7 +53,7 @@ def test_every_key_is_there_and_what_was_not_measured_is_null():
     made = summaries.build()
     assert set(made) == set(summaries.Summary.model_fields)
     assert made["accuracy"] == {"last": None, "best_noisy_val": None, "oracle": None}
-    assert made["label_accuracy"] == {"before": None, "after": None}
+    assert made["label_accuracy"] == dict.fromkeys(("before", "after", "f1_before", "f1_after"))
     assert set(made["detection"].values()) == {None}
     assert made["baseline"] is None
     assert made["data"] is None
@@ -77,7 +77,7 @@ def test_a_run_is_told_in_json_values():
         "auroc": 0.9,
         "called_wrong": 0.3,
     }
-    assert made["label_accuracy"] == {"before": 0.6, "after": None}
+    assert made["label_accuracy"] == {"before": 0.6, "after": None, "f1_before": None, "f1_after": None}
     assert made["baseline"]["accuracy"] == {"last": 0.5, "best_noisy_val": None, "oracle": None}
     assert (made["data"]["train"], made["data"]["val"], made["data"]["test"]) == (6, None, 6)
     assert made["config"] == {"epochs": 1, "out": "runs/x"}

@@ -86,7 +86,7 @@ def assemble(raw: RawData, settings: RunSettings) -> Data:
     test = None if raw.test is None else _test(_samples(raw.test, task, classes, skip, notes)[0])
     everything, noise = inject.inject(everything, settings, raw, notes)
     digests = {
-        "labels": digest(everything.index, everything.labels.classes),
+        "labels": digest(everything.index, *(x for x in vars(everything.labels).values() if x is not None)),
         "inputs": _inputs_digest(train, everything),
         **({} if noise is None else {"noise": noise.digest}),
     }

@@ -117,15 +117,15 @@ class NoiseManifest:
         UserError
             When it was made for other classes, other samples or other labels.
         """
+        if labels.ndim != self.before.ndim:
+            several, one = "several labels a sample", "one label a sample"
+            there, here = (several, one) if self.before.ndim == 2 else (one, several)
+            raise UserError(f"--data.noise-file: {where} was made for data with {there}; this data has {here}")
         if list(classes) != self.header["classes"]:
             raise UserError(
                 f"--data.noise-file: {where} was made for other classes: "
                 f"{_first(self.header['classes'])} there, {_first(classes)} here"
             )
-        if labels.ndim != self.before.ndim:
-            several, one = "several labels a sample", "one label a sample"
-            there, here = (several, one) if self.before.ndim == 2 else (one, several)
-            raise UserError(f"--data.noise-file: {where} was made for data with {there}; this data has {here}")
         at = torch.searchsorted(self.index, index).clamp(max=len(self.index) - 1)
         absent = self.index[at] != index
         if bool(absent.any()):

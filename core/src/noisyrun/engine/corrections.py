@@ -36,6 +36,28 @@ def changed(before: Labels, after: Labels) -> Tensor:
     return (one != other).any(1)
 
 
+def standing(labels: Labels, targets: Targets) -> Tensor:
+    """float32 [N, k]: what is left of each observed label in the loss, (1 − α) + α·v; 1 at padding.
+
+    source: the loss of a step, docs/architecture.md. A label that is not among the targets has v = 0.
+    """
+    value = torch.zeros(labels.classes.shape)
+    for slot in range(targets.classes.shape[1]):
+        value += torch.where(
+            targets.classes[:, slot : slot + 1] == labels.classes, targets.values[:, slot : slot + 1], 0
+        )
+    left = 1 - targets.alpha.unsqueeze(1) * (1 - value)
+    return torch.where(labels.classes == PAD, 1.0, left)
+
+
+def taken_away(labels: Labels, after: Labels) -> Tensor:
+    """bool [N, k]: the observed labels that correction says do not hold."""
+    kept = torch.zeros_like(labels.classes, dtype=torch.bool)
+    for slot in range(after.classes.shape[1]):
+        kept |= labels.classes == after.classes[:, slot : slot + 1]
+    return ~kept & (labels.classes != PAD)
+
+
 def keep_surest(share: float, made: Targets, before: Targets, changes: Tensor, method: str) -> Targets:
     """Keep only a share of one corrector's changes, those it is surest of; the others are undone.
 

@@ -18,9 +18,10 @@ from noisyrun.api.labels import PAD, Labels, Targets
 from noisyrun.api.phase import Exhibit, Phase
 from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
+from noisyrun.api.task import Task
 from noisyrun.config.settings import RunSettings
 from noisyrun.engine.clock import Stopwatch
-from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest
+from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest, standing, taken_away
 from noisyrun.engine.harm import harm_warning
 from noisyrun.engine.label_state import LabelState
 from noisyrun.engine.weighing import Weighed, blocks_of, weigh
@@ -191,6 +192,18 @@ def _wrong(methods: Methods, weighed: Weighed, changes: Tensor) -> Tensor | None
     return changes if weighed.wrong is None else weighed.wrong | changes
 
 
+def _with_pairs(
+    bank: FeatureBank, methods: Methods, state: LabelState, weighed: Weighed, corrected: _Corrected
+) -> LabelState:
+    """The state with a score and a decision for each of several observed labels: as for a sample, label by label."""
+    score, wrong = weighed.pair_score, weighed.pair_wrong
+    if methods.correctors:
+        score = score if methods.weighters else standing(bank.labels, corrected.targets)
+        gone = taken_away(bank.labels, corrected.labels)
+        wrong = gone if wrong is None else wrong | gone
+    return replace(state, pair_score=score, pair_wrong=wrong)
+
+
 def _numbers(
     bank: FeatureBank,
     methods: Methods,
@@ -210,23 +223,38 @@ def _numbers(
     if state.wrong is not None:
         numbers["wrong"] = float(state.wrong.float().mean())
     if truth is not None:
-        numbers |= label_measures(bank.labels, corrected, state.score, state.wrong, truth, bank.num_classes)
+        numbers |= label_measures(bank.labels, corrected, state, truth, bank.task)
     return {name: value for name, value in numbers.items() if value is not None}
 
 
 def label_measures(
-    observed: Labels, corrected: Labels, score: Tensor, wrong: Tensor | None, truth: Labels, num_classes: int
+    observed: Labels, corrected: Labels, state: LabelState, truth: Labels, task: Task
 ) -> dict[str, float | None]:
-    """Measures against clean labels: accuracy of observed and corrected labels, and detection of wrong ones."""
-    if observed.classes.shape[1] == corrected.classes.shape[1] == truth.classes.shape[1] == 1:
-        before = measure.label_accuracy(observed.single, truth.single)
-        after = measure.label_accuracy(corrected.single, truth.single)
+    """Measures against clean labels: accuracy of observed and corrected labels, and detection of wrong ones.
+
+    Of several labels a sample, accuracy is over the known (sample, class) pairs, and detection over the observed labels
+    of which it is known whether they hold.
+    """
+    if task.multi:
+        numbers = {
+            "label_accuracy_before": measure.multi_label_accuracy(observed, truth, task.num_classes),
+            "label_accuracy_after": measure.multi_label_accuracy(corrected, truth, task.num_classes),
+            "label_f1_before": measure.multi_label_f1(observed, truth),
+            "label_f1_after": measure.multi_label_f1(corrected, truth),
+        }
     else:
-        before = measure.multi_label_accuracy(observed, truth, num_classes)
-        after = measure.multi_label_accuracy(corrected, truth, num_classes)
-    truly_wrong, known = measure.truly_wrong(observed, truth)
-    found = measure.detection(score[known], None if wrong is None else wrong[known], truly_wrong[known])
-    return {"label_accuracy_before": before, "label_accuracy_after": after, **found}
+        numbers = {
+            "label_accuracy_before": measure.label_accuracy(observed.single, truth.single),
+            "label_accuracy_after": measure.label_accuracy(corrected.single, truth.single),
+        }
+    if task.multi and state.pair_score is not None:
+        score, decided = state.pair_score, state.pair_wrong
+        wrong, known = measure.wrong_pairs(observed, truth)
+    else:
+        score, decided = state.score, state.wrong
+        wrong, known = measure.truly_wrong(observed, truth)
+    found = measure.detection(score[known], None if decided is None else decided[known], wrong[known])
+    return {**numbers, **found}
 
 
 def _scaled(bank: FeatureBank, methods: Methods, state: LabelState) -> LabelState:

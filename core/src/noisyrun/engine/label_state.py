@@ -29,6 +29,8 @@ class LabelState:
         float32 [N]: higher = the observed label is likelier right.
     wrong
         bool [N] or None: the methods' own decision that the observed label is wrong.
+    pair_score, pair_wrong
+        float32 and bool [N, k], or None: of several labels a sample, the score and decision of each observed one.
     prototypes
         Of this label phase, for the next and for pictures; None when no builder was chosen.
     metrics
@@ -48,6 +50,8 @@ class LabelState:
     metrics: Mapping[str, float] = field(default_factory=dict)
     predicted: Tensor | None = None
     exhibits: Mapping[str, Exhibit] = field(default_factory=dict)
+    pair_score: Tensor | None = None
+    pair_wrong: Tensor | None = None
 
     @classmethod
     def initial(cls, labels: Labels) -> LabelState:

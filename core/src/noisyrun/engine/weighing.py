@@ -30,12 +30,16 @@ class Weighed:
         float32 [N]: of one weighter its score, of several the product of weights; of several labels the lowest.
     wrong
         bool [N]: whether any weighter holds any label wrong; None where none decides.
+    pair_score, pair_wrong
+        float32 and bool [N, k]: the same of each observed label; 1 and False at padding.
     """
 
     weights: Tensor
     target_weights: Tensor
     score: Tensor
-    wrong: Tensor | None = None
+    wrong: Tensor | None
+    pair_score: Tensor
+    pair_wrong: Tensor | None
 
 
 @dataclass
@@ -88,11 +92,18 @@ def weigh(
     target_weights = torch.ones(targets.classes.shape)
     target_weights[made.rows, made.slots] = made.weights
     score = scores[0] if len(scores) == 1 else seen.weights
+    pair_score = torch.ones(bank.labels.classes.shape)
+    pair_score[seen.rows, seen.slots] = score.float()
+    pair_wrong = None if wrong is None else torch.zeros(bank.labels.classes.shape, dtype=torch.bool)
+    if pair_wrong is not None and wrong is not None:
+        pair_wrong[seen.rows, seen.slots] = wrong
     return Weighed(
         weights,
         _with_observed(target_weights, targets, weights, bank.labels),
         _lowest(score, seen.rows, len(bank)),
-        None if wrong is None else _any(wrong, seen.rows, len(bank)),
+        None if pair_wrong is None else pair_wrong.any(1),
+        pair_score,
+        pair_wrong,
     )
 
 
@@ -155,9 +166,3 @@ def _lowest(score: Tensor, rows: Tensor, n: int) -> Tensor:
         return torch.ones(n)
     out = score.new_full((n,), float(score.min()))
     return out.scatter_reduce_(0, rows, score, "amin", include_self=False)
-
-
-def _any(flags: Tensor, rows: Tensor, n: int) -> Tensor:
-    out = torch.zeros(n, dtype=torch.bool)
-    out[rows[flags]] = True
-    return out

@@ -68,11 +68,33 @@ def truly_wrong(labels: Labels, truth: Labels) -> tuple[Tensor, Tensor]:
     """
     if truth.classes.shape[1] == 1 and labels.classes.shape[1] == 1 and truth.known is None:
         return labels.single != truth.single, (truth.single != PAD) & (labels.single != PAD)
-    said = labels.classes
-    right = _within(said, truth.classes)
-    known = torch.ones_like(right) if truth.known is None else _within(said, truth.known)
-    real = said != PAD
-    return (real & known & ~right).any(1), (real & known).any(1)
+    wrong, known = wrong_pairs(labels, truth)
+    return wrong.any(1), known.any(1)
+
+
+def wrong_pairs(labels: Labels, truth: Labels) -> tuple[Tensor, Tensor]:
+    """Which of several labels a sample are wrong, and of which that is known.
+
+    Returns
+    -------
+    wrong, known
+        bool [N, k] each; False at padding.
+    """
+    real = labels.classes != PAD
+    known = real if truth.known is None else _within(labels.classes, truth.known)
+    return known & ~_within(labels.classes, truth.classes), known
+
+
+def multi_label_f1(labels: Labels, truth: Labels) -> float | None:
+    """F1 of labels as a finding of the true ones, over all known pairs together; None where nothing holds in either.
+
+    Unlike the share of pairs that are right it does not live on the many classes that a sample is rightly not said
+    to have.
+    """
+    wrong, known = wrong_pairs(labels, truth)
+    hits = int((known & ~wrong).sum())
+    said, true = int(known.sum()), int((truth.classes != PAD).sum())
+    return 2 * hits / (said + true) if said + true else None
 
 
 def multi_label_accuracy(labels: Labels, truth: Labels, num_classes: int, size: int = 4096) -> float | None:

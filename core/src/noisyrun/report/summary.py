@@ -34,7 +34,10 @@ class Part(BaseModel):
 
 
 class Accuracy(Part):
-    """Test accuracy of one training; null where there is no test set (or no validation set)."""
+    """Test accuracy of one training; null where there is no test set (or no validation set).
+
+    Of several labels a sample, mAP stands for accuracy.
+    """
 
     last: Share = Field(None, description="After the last epoch.")
     best_noisy_val: Share = Field(None, description="At the epoch of the highest accuracy on noisy validation.")
@@ -44,10 +47,17 @@ class Accuracy(Part):
 
 
 class LabelAccuracy(Part):
-    """Share of training samples whose label is right; null where clean labels are not known."""
+    """Share of training samples whose label is right; null where clean labels are not known.
+
+    Of several labels a sample: of the (sample, class) pairs of which it is known whether they hold.
+    """
 
     before: Share = Field(None, description="Of the observed labels.")
     after: Share = Field(None, description="Of the labels after the last correction; null without a corrector.")
+    f1_before: Share = Field(
+        None, description="Several labels a sample: F1 of the observed (sample, class) pairs; null with one label."
+    )
+    f1_after: Share = Field(None, description="The same after the last correction.")
 
 
 class Detection(Part):
@@ -80,6 +90,7 @@ class Baseline(Part):
     """The same run with plain cross entropy."""
 
     accuracy: Accuracy = Field(default_factory=Accuracy, description="As `accuracy` of the run.")
+    ap_all: Accuracy | None = Field(None, description="As `ap_all` of the run.")
     seconds: dict[str, float] = Field(default_factory=dict, description="As `seconds` of the run.")
     history: list[dict[str, Any]] = Field(default_factory=list, description="As `history` of the run.")
 
@@ -114,6 +125,11 @@ class Summary(Part):
     out: str | None = Field(None, description="Folder of the run, as seen from where it was started.")
     finished: str = Field("", description="When it ended, ISO 8601, UTC.")
     accuracy: Accuracy = Field(default_factory=Accuracy, description="Test accuracy.")
+    ap_all: Accuracy | None = Field(
+        None,
+        description="Several labels a sample: average precision over all (sample, class) pairs of the test set "
+        "together, after the same epochs; null with one label.",
+    )
     label_accuracy: LabelAccuracy = Field(default_factory=LabelAccuracy, description="Accuracy of training labels.")
     detection: Detection = Field(
         default_factory=Detection,
@@ -186,6 +202,7 @@ def build(
         out=None if out is None else from_here(out),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         accuracy=_accuracy(outcome),
+        ap_all=_ap_all(outcome),
         label_accuracy=LabelAccuracy(**_picked(LabelAccuracy, label_accuracy)),
         detection=Detection(**_picked(Detection, detection)),
         baseline=None if baseline is None else _baseline(baseline),
@@ -268,7 +285,32 @@ def _baseline(outcome: Outcome) -> Baseline:
     spent = dict(outcome.seconds)
     if spent:
         spent.setdefault("total", sum(spent.values()))
-    return Baseline(accuracy=_accuracy(outcome), seconds=spent, history=[plain(one) for one in outcome.history])
+    history = [plain(one) for one in outcome.history]
+    return Baseline(accuracy=_accuracy(outcome), ap_all=_ap_all(outcome), seconds=spent, history=history)
+
+
+def _ap_all(outcome: Outcome | None) -> Accuracy | None:
+    """Average precision over all pairs at the epochs of `Accuracy`: the last, and the first that is best."""
+    name = "test_ap_all"
+    records = [record for record in (outcome.history if outcome else ()) if record.get(name) is not None]
+    if not records:
+        return None
+
+    def at_best(by: str) -> float | None:
+        judged = [record for record in records if record.get(by) is not None]
+        return max(judged, key=lambda record: record[by])[name] if judged else None
+
+    return Accuracy(last=records[-1][name], best_noisy_val=at_best("val_accuracy"), oracle=at_best("test_accuracy"))
+
+
+def label_fields(measures: Mapping[str, float | None], *, corrected: bool) -> dict[str, float | None]:
+    """Fields of `LabelAccuracy` from the measures of a label phase; those after correction only where one was."""
+    return {
+        f"{field}{when}": measures.get(f"label_{name}_{when}")
+        for field, name in (("", "accuracy"), ("f1_", "f1"))
+        for when in ("before", "after")
+        if corrected or when == "before"
+    }
 
 
 def _data(data: Data) -> DataPart:

@@ -30,7 +30,10 @@ def results(summary: Mapping[str, Any]) -> Iterator[Table | str]:
     accuracy = summary.get("accuracy") or {}
     if any(accuracy.get(key) is not None for key, _ in ACCURACY):
         baseline = (summary.get("baseline") or {}).get("accuracy")
-        yield accuracy_table(accuracy, baseline, summary.get("evaluation"))
+        several = summary.get("ap_all")
+        yield accuracy_table(accuracy, baseline, summary.get("evaluation"), "test mAP" if several else "test accuracy")
+        if several:
+            yield accuracy_table(several, (summary.get("baseline") or {}).get("ap_all"), None, "test AP over all pairs")
         if accuracy.get("oracle") is not None:
             yield f"[dim]{ORACLE_NOTE}[/]"
     labels = label_table(summary.get("label_accuracy") or {}, summary.get("detection") or {})
@@ -41,10 +44,13 @@ def results(summary: Mapping[str, Any]) -> Iterator[Table | str]:
 
 
 def accuracy_table(
-    accuracy: Mapping[str, Any], baseline: Mapping[str, Any] | None, evaluation: Mapping[str, Any] | None = None
+    accuracy: Mapping[str, Any],
+    baseline: Mapping[str, Any] | None,
+    evaluation: Mapping[str, Any] | None = None,
+    title: str = "test accuracy",
 ) -> Table:
     """Test accuracy, beside that of the baseline where one was trained; and averaged over views and networks."""
-    made = plain_table("test accuracy", "this run")
+    made = plain_table(title, "this run")
     if baseline is not None:
         made.add_column("cross entropy", justify="right")
         made.add_column("gain", justify="right")
@@ -87,6 +93,12 @@ def label_table(accuracy: Mapping[str, Any], detection: Mapping[str, Any]) -> Ta
     if after is not None:
         change = "" if before is None else f"  ({gain(after - before)})"
         made.add_row("right after correction", f"[bold]{percent(after)}[/]{change}")
+    before, after = accuracy.get("f1_before"), accuracy.get("f1_after")
+    if before is not None:
+        made.add_row("F1 of the labels as observed", percent(before))
+    if after is not None:
+        change = "" if before is None else f"  ({gain(after - before)})"
+        made.add_row("F1 after correction", f"[bold]{percent(after)}[/]{change}")
     for key, words in (("changed", "changed by correction"), ("called_wrong", "called wrong")):
         if detection.get(key) is not None:
             made.add_row(words, percent(detection[key]))

@@ -9,7 +9,8 @@ from noisyrun.api import UserError
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.hints import did_you_mean
 
-TABLES = (".csv", ".tsv", ".parquet")
+#: Tables in text files.
+TEXT = (".csv", ".tsv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,12 @@ def _format(path: Path) -> str:
         suffix = path.suffix.lower()
         if suffix in (".npz", ".npy"):
             return "features"
-        if suffix in (".csv", ".tsv"):
+        if suffix in TEXT:
             return "manifest"
         if suffix == ".parquet":
             return _parquet_format(path)
         raise UserError(
-            f"--dataset: {path} is neither .npz, .npy, .csv, .tsv nor .parquet, nor a folder"
+            f"--dataset: {path} is neither .npz, .npy, .csv, .tsv, .jsonl nor .parquet, nor a folder"
             + ("; noisyrun loads no pickles" if suffix in (".pkl", ".pickle", ".pt", ".pth") else "")
         )
     from noisyrun.data.sources.files import training_file
@@ -69,7 +70,7 @@ def _format(path: Path) -> str:
     if any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
         return "folder"
     raise UserError(
-        f"--dataset: {path} holds neither a folder for each class nor a train file (.parquet, .csv, .tsv, .npz)"
+        f"--dataset: {path} holds neither a folder for each class nor a train file (.parquet, .csv, .tsv, .jsonl, .npz)"
     )
 
 

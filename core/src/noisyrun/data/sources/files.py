@@ -7,7 +7,7 @@ from pathlib import Path
 from noisyrun.api import UserError
 from noisyrun.data.hints import did_you_mean
 
-_SUFFIXES = (".parquet", ".csv", ".tsv", ".npz")
+_SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".npz")
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "val", "valid", "validation", "eval")
 #: Names of a file that is a whole training set.
@@ -45,7 +45,7 @@ def training_files(path: Path, flag: str = "--dataset") -> list[Path]:
     if not found and (first := training_file(path)) is not None:
         found = [first]
     if not found:
-        raise UserError(f"{flag}: {path} holds no train file (.parquet, .csv, .tsv, .npz)")
+        raise UserError(f"{flag}: {path} holds no train file (.parquet, .csv, .tsv, .jsonl, .npz)")
     return found
 
 

@@ -1,4 +1,4 @@
-"""A table of paths and labels: CSV, TSV or Parquet."""
+"""A table of paths and labels: CSV, TSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import csv
+from pyarrow import csv, json
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
@@ -61,7 +61,12 @@ def _split(files: list[Path], settings: DataSettings, *, test: bool) -> Raw:
 
 
 def _read_text(file: Path) -> pa.Table:
-    """A CSV or TSV with a header; cells may hold quoted line breaks."""
+    """A CSV or TSV with a header, whose cells may hold quoted line breaks; or JSON, an object a line."""
+    if file.suffix.lower() == ".jsonl":
+        try:
+            return json.read_json(file)
+        except (pa.ArrowException, OSError) as error:
+            raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
     try:
         table = csv.read_csv(
