@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from noisyrun.api import Labels
 from noisyrun.config.settings import EvalSettings
 from noisyrun.data.augment import resize
 from noisyrun.engine.evaluate import Member, View, evaluate, evaluate_together, probabilities
 from noisyrun.engine.network import build_network
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.views import Views, five_crops, mirror
+from noisyrun.report import metrics
 
 CPU = torch.device("cpu")
 
@@ -77,7 +81,7 @@ def test_scales_must_be_positive_and_differ():
 def member(kit, data, seed=0, resolution=None, loss="cross-entropy"):
     torch.manual_seed(seed)
     network = build_network(kit.make_methods(judging=False), data.task)
-    network.task = type(data.task)(**(vars(data.task) | {"loss": loss}))
+    network.task = replace(data.task, loss=loss)
     return Member(network, View(CPU, Precision("off", CPU), data.mean, data.std, 7, resolution))
 
 
@@ -129,3 +133,17 @@ def test_validation_is_left_out_where_a_network_may_have_been_trained_on_it(kit)
     one = member(kit, data)
     other = Member(one.network, one.view, own_val=False)
     assert set(evaluate_together([one, other], {"test": data.test, "val": data.val}, Views())) == {"test"}
+
+
+def test_several_labels_are_measured_on_averaged_probabilities(kit):
+    data = kit.make_data()
+    both = torch.stack([data.test.labels.single, (data.test.labels.single + 1) % 3], 1)
+    task = replace(data.task, labels="multi", loss="binary-cross-entropy")
+    samples = replace(data.test, task=task, labels=Labels(both), truth=Labels(both))
+    one = member(kit, replace(data, train=replace(data.train, task=task)), loss="binary-cross-entropy")
+    views = Views(crops=5, crop_share=0.75)
+    found = evaluate_together([one], {"test": samples}, views)["test"]
+    scores = torch.cat([probs for _, probs in probabilities([one], samples, views)])
+    want = metrics.mean_average_precision(scores, samples.labels.multi_hot(3).bool(), samples.labels.known_mask(3))
+    assert found["map"] == found["accuracy"] == want
+    assert 0 < found["ap_all"] <= 1
