@@ -204,10 +204,10 @@ def state_survives_a_checkpoint(plugin: Subject) -> None:
 def stays_within_memory(plugin: Subject) -> None:
     """On features that lie on disk it makes no tensor larger than the memory it may take."""
     multi = "single" not in plugin.needs.labels
-    world = make_world(6000, 150, 96, multi=multi, memory=1_600_000, store="disk")
-    with Trial(plugin, world, block=400) as one, _Largest() as seen:
+    world = make_world(2500, 80, 96, multi=multi, memory=600_000, store="disk")
+    with Trial(plugin, world, block=200) as one, _Largest() as seen:
         one.learn()
-        for block in one.bank.blocks(size=400) if plugin.kind != "prototypes" else ():
+        for block in one.bank.blocks(size=200) if plugin.kind != "prototypes" else ():
             judge(one, block)
     what = f"a tensor of {list(seen.shape)} takes {seen.bytes / 1e6:.1f} MB of the {world.memory / 1e6:.1f} MB allowed"
     demand(seen.bytes <= world.memory, f"{what}; read bank.blocks(rows), and never form [N, D] or [N, C]")

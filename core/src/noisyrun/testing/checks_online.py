@@ -64,7 +64,7 @@ def losses_are_finite_scalars(plugin: Subject) -> None:
     demand(bool(losses) or not step.method.replaces_loss, "replaces_loss = True, but loss gives none")
     for name, value in losses.items():
         demand(isinstance(value, Tensor) and value.dim() == 0, f"loss {name!r} must be a scalar tensor")
-        demand(value.is_floating_point() and bool(torch.isfinite(value)), f"loss {name!r} is {float(value):g}")
+        demand(value.is_floating_point() and bool(torch.isfinite(value)), f"loss {name!r} is {float(value.detach()):g}")
 
 
 @conformance_check(_SOCKETS, online=True)
@@ -93,13 +93,16 @@ def padding_counts_nothing(plugin: Subject) -> None:
     before = step.losses()
     padding = ~step.batch.mask
     strange = torch.where(padding.unsqueeze(1), step.features.detach() + 3, step.features.detach())
-    other = replace(
-        step.batch, labels=_moved(step.batch.labels, padding), weights=step.batch.weights + padding.float().unsqueeze(1)
-    )
+    # A bag is filled up with a sample of its own class, so that there labels stay.
+    labels = step.batch.labels if step.batch.bags is not None else _moved(step.batch.labels, padding)
+    other = replace(step.batch, labels=labels, weights=step.batch.weights + padding.float().unsqueeze(1))
     after = step.losses(strange, other)
     for name, value in before.items():
-        gap = abs(float(value) - float(after[name]))
-        demand(gap <= 1e-5 * max(1.0, abs(float(value))), f"loss {name!r} changes with padding rows: mind batch.mask")
+        gap = abs(float(value.detach() - after[name].detach()))
+        demand(
+            gap <= 1e-5 * max(1.0, abs(float(value.detach()))),
+            f"loss {name!r} changes with padding rows: mind batch.mask",
+        )
     if before:
         total = sum(before.values(), start=torch.zeros(()))
         grown = torch.autograd.grad(total, step.features, allow_unused=True)[0]
@@ -127,7 +130,7 @@ def a_batch_of_padding_is_finite(plugin: Subject) -> None:
     }
     for what, batch in odd.items():
         for name, value in step.losses(batch=batch).items():
-            demand(bool(torch.isfinite(value)), f"{what}: loss {name!r} is {float(value):g}")
+            demand(bool(torch.isfinite(value)), f"{what}: loss {name!r} is {float(value.detach()):g}")
 
 
 @conformance_check(_SOCKETS, online=True)

@@ -25,6 +25,8 @@ _HEAVY = ("torch", "torchvision", "mlflow", "sklearn", "scipy", "pandas", "trans
 @conformance_check(EVERY)
 def record_imports_no_torch(plugin: Subject) -> None:
     """The modules of the record and of the configuration import neither torch nor anything else that is slow."""
+    if plugin.record is None:
+        return
     module = plugin.config_class.__module__
     loaded = _loads(module)
     demand(not loaded, f"importing {module} also imports {', '.join(loaded)}: move that into the method's module")
@@ -32,10 +34,7 @@ def record_imports_no_torch(plugin: Subject) -> None:
 
 @cache
 def _loads(module: str) -> tuple[str, ...]:
-    """Heavy packages that importing a module in a fresh process loads, where such a process finds the module."""
-    known = {name for name in sys.modules if name == module}
-    if not known or getattr(sys.modules[module], "__spec__", None) is None:
-        return ()
+    """Heavy packages that importing a module in a fresh process loads."""
     code = (
         f"import importlib, sys; sys.path[:] = {sys.path!r}; importlib.import_module({module!r}); "
         f"print(' '.join(name for name in {_HEAVY!r} if name in sys.modules))"

@@ -149,7 +149,7 @@ class World:
             held=self.held.clone() if "verification" in gives else None,
             trusted=Labels(known) if "clean" in gives else nobody,
             source=self.source.clone() if "source" in gives else None,
-            source_names=("web", "shop") if "source" in gives else (),
+            source_names=("google", "flickr") if "source" in gives else (),
             rank=self.rank.clone() if "rank" in gives else None,
             predictions=None if predictions is None else {predictions: (top.indices, top.values)},
             index=self.index.clone(),
