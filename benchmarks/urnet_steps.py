@@ -178,7 +178,12 @@ def train(step: str, seed: int, folder: Path, options: argparse.Namespace) -> di
         "device": options.device,
         "out": str(_fresh(folder / "runs", step)),
         "backbone": {"small-cnn": NETWORK} if first else {"from-baseline": {"weights": str(weights)}},
-        "train": {"optimizer": OPTIMIZER, "schedule": {"name": "cosine", "by": "step"}, "checkpoint_every": epochs},
+        "train": {
+            "optimizer": OPTIMIZER,
+            "schedule": {"name": "cosine", "by": "step"},
+            "checkpoint_every": epochs,
+            "amp": options.amp,
+        },
         "eval": {"every": epochs},
         "stages": [{"name": "train", "epochs": epochs, "label_phase": "never" if first else "once"}],
         **({} if first else {**STEPS, **ALONE}[step]),
@@ -195,6 +200,7 @@ def train(step: str, seed: int, folder: Path, options: argparse.Namespace) -> di
         "top5": last["test_top5"],
         "val": last["val_accuracy"],
         "epochs": epochs,
+        "amp": options.amp,
         "noise": options.noise,
         "images": about["images"],
         "texts": about["texts"],
@@ -254,7 +260,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     found = {(row["step"], row["seed"]): row for row in rows}
     seeds = sorted({seed for _, seed in found})
     lines = [
-        "| step | top-1 % | top-5 % | top-5 over cross entropy | top-5 over the step before | noisy validation % | seeds |",
+        "| step | top-1 % | top-5 % | top-5 over CE | top-5 over the step before | noisy validation top-1 % | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for step in (BASELINE, *STEPS, *ALONE):
@@ -299,6 +305,7 @@ def main() -> None:
     parser.add_argument("--high", type=int, default=500, help="images in the largest class")
     parser.add_argument("--alone", action="store_true", help="also run each strategy alone")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--amp", default="auto", help="precision of the loop; bf16 is quick on CPUs with AMX")
     parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,8 @@ from noisyrun_urnet.label import predicted_labels
 
 #: Copies of the points that k-means and its caller hold at once, in four bytes a value.
 _COPIES = 6
+#: Classes that are handed to k-means at once; on a GPU it solves as many together as the memory allows.
+_TOGETHER = 64
 
 
 class Clusters(SampleWeighter[ClustersConfig]):
@@ -54,16 +56,19 @@ class Clusters(SampleWeighter[ClustersConfig]):
         predicted = predicted_labels(bank, self.config.predictions)
         confused = equations.confused_classes(observed, predicted, bank.num_classes, self.config.confused)
         weights = torch.zeros(len(bank))
-        for c in phase.progress(range(bank.num_classes), bank.num_classes, "clusters"):
-            own = bank.of_class(c)
-            if len(own) == 0:
-                continue
-            others = [bank.of_class(k) for k in confused[c].tolist() if k != PAD]
+        classes = [c for c in range(bank.num_classes) if len(bank.of_class(c))]
+        chunks = [classes[i : i + _TOGETHER] for i in range(0, len(classes), _TOGETHER)]
+        for chunk in phase.progress(chunks, len(chunks), "clusters"):
+            groups = [bank.of_class(c) for c in chunk]
             # In order of the rows, and seeded by a sample: how the classes are numbered does not matter.
-            rows = torch.cat([own, *others]).sort().values
-            groups = self._cluster(bank, rows, phase, phase.generator(int(bank.index[own[0]])))
-            sizes = torch.bincount(groups, minlength=self.config.groups)
-            weights[own] = equations.group_weight(sizes, groups[torch.searchsorted(rows, own)])
+            scenes = [
+                torch.cat([own, *(bank.of_class(k) for k in confused[c].tolist() if k != PAD)]).sort().values
+                for c, own in zip(chunk, groups)
+            ]
+            seeds = [phase.generator(int(bank.index[own[0]])) for own in groups]
+            for own, rows, found in zip(groups, scenes, self._cluster(bank, scenes, seeds, phase)):
+                sizes = torch.bincount(found, minlength=self.config.groups)
+                weights[own] = equations.group_weight(sizes, found[torch.searchsorted(rows, own)])
         labelled = observed != PAD
         mean = float(weights[labelled].double().mean()) if bool(labelled.any()) else 1.0
         self.weights = ByIndex.of(bank, torch.where(labelled, weights, mean), mean)
@@ -82,29 +87,33 @@ class Clusters(SampleWeighter[ClustersConfig]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.weights = ByIndex.restored(state)
 
-    def _cluster(self, bank: FeatureBank, rows: Tensor, phase: Phase, generator: torch.Generator) -> Tensor:
-        """The group of each row, int64 [n], on the CPU.
+    def _cluster(
+        self, bank: FeatureBank, scenes: Sequence[Tensor], seeds: Sequence[torch.Generator], phase: Phase
+    ) -> Iterator[Tensor]:
+        """The group of each row of several sets of rows, int64 [n] on the CPU, set after set.
 
-        Where the rows do not fit in memory, k-means runs on as many as do, drawn at random, and the others go to the
+        Where rows do not fit in memory, k-means runs on as many as do, drawn at random, and the others go to the
         nearest of its centroids.
         """
         room = max(self.config.groups, phase.memory // (4 * bank.dim * _COPIES))
-        some = rows
-        if len(rows) > room:
-            some = rows[torch.randperm(len(rows), generator=generator)[:room].sort().values]
-        found = ops.kmeans(
-            bank.take(some).features,
+        some = [
+            rows if len(rows) <= room else rows[torch.randperm(len(rows), generator=seed)[:room].sort().values]
+            for rows, seed in zip(scenes, seeds)
+        ]
+        solved = ops.kmeans_batch(
+            (bank.take(rows).features for rows in some),
             self.config.groups,
-            generator,
+            seeds,
             iterations=self.config.iterations,
-            memory=max(1, min(ops.BLOCK_BYTES, phase.memory // _COPIES)),
+            memory=max(1, phase.memory // _COPIES),
         )
-        if some is rows:
-            return found.assignment.cpu()
-        empty = found.sizes == 0
-        return torch.cat(
-            [
-                torch.cdist(block.features, found.centroids).masked_fill(empty, torch.inf).argmin(1).cpu()
-                for block in bank.blocks(rows, size=room)
-            ]
-        )
+        for rows, part, found in zip(scenes, some, solved):
+            yield found.assignment.cpu() if part is rows else _nearest(bank, rows, found, room)
+
+
+def _nearest(bank: FeatureBank, rows: Tensor, found: ops.Clusters, room: int) -> Tensor:
+    """The nearest cluster of each row, int64 [n], on the CPU."""
+    empty = found.sizes == 0
+    blocks = bank.blocks(rows, size=room)
+    near = [torch.cdist(b.features, found.centroids).masked_fill(empty, torch.inf).argmin(1).cpu() for b in blocks]
+    return torch.cat(near)
