@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import noisyrun
 from noisyrun import data as datasets
 from noisyrun.api import UserError
 from noisyrun.config.resolve import resolve
@@ -108,3 +109,13 @@ def test_every_recipe_has_a_small_form():
     names = set(REGISTRY.recipes)
     assert {name for name in names if not name.endswith("-small")} <= {n.removesuffix("-small") for n in names} & names
     assert names
+
+
+def test_a_class_that_wordnet_lacks_is_found_before_the_folder_is_made(tmp_path, wordnet):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    table(tmp_path / "photos.csv", ["path", "label"], [["a.png", name] for name in ("cat", "zzyzxq") * 8])
+    settings = {"dataset": str(tmp_path / "photos.csv"), "out": str(tmp_path / "out"), "tracking": "none"}
+    with pytest.raises(UserError, match=r"zzyzxq|WordNet is not installed") as refused:
+        noisyrun.run(settings | {"recipe": "sinet-small"})
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "out").exists()

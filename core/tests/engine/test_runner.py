@@ -73,6 +73,12 @@ def test_bad_input_leaves_no_folder(tmp_path, quiet):
     assert not (tmp_path / "out").exists()
 
 
+def test_precision_that_the_device_lacks_leaves_no_folder(tmp_path, quiet):
+    with pytest.raises(UserError, match=r"^--train.amp: fp16 needs a GPU"):
+        noisyrun.run(FEW | {"out": str(tmp_path / "out"), "device": "cpu", "train.amp": "fp16"}, console=quiet)
+    assert not (tmp_path / "out").exists()
+
+
 def start(out, *more):
     words = ["--tracking", "none", "--data.subset", "400", "--epochs", "6", "--backbone", "small-cnn"]
     words += ["--backbone.width", "4", "--out", str(out), *more]

@@ -175,3 +175,18 @@ def test_a_stage_starts_in_the_shared_schedule_where_the_one_before_ended():
 def test_steps_are_rounded_up_to_epochs():
     assert stages.length(Stage(name="a", steps=25), 10) == (3, 25)
     assert stages.length(Stage(name="a", epochs=2), 10) == (2, 20)
+
+
+def test_a_scale_is_a_resolution_relative_to_the_data_and_says_nothing_of_features(kit):
+    settings = kit.make_settings(stages=[{"name": "a", "epochs": 1}, {"name": "b", "epochs": 1, "scale": 1.14}])
+    for side, resolution in ((32, 36), (224, 255), (8, 9), (None, None)):
+        made = stages.resolve_stages(settings, judge_labels=False, side=side)
+        assert [stage.resolution for stage in made] == [None, resolution]
+    with pytest.raises(ValueError, match="give resolution or scale"):
+        Stage(name="a", epochs=1, resolution=36, scale=1.14)
+
+
+def test_the_stage_that_trained_last_is_not_one_that_was_skipped():
+    made = [Stage(name="a", epochs=1), Stage(name="b", epochs=1), Stage(name="c", epochs=1)]
+    assert stages.last_trained(made, {"a": (1, 5), "b": (1, 5), "c": (0, 0)}).name == "b"
+    assert stages.last_trained(made, {"a": [1, 5], "b": [1, 5], "c": [1, 5]}).name == "c"
