@@ -38,7 +38,12 @@ class Methods:
     @property
     def judge_labels(self) -> bool:
         """Whether there is anything for a label phase to do: not for what only trains a part of the network."""
-        return bool(self.weighters) or any(_corrects(corrector) for corrector in self.correctors)
+        return bool(self.weighters) or self.correct_labels
+
+    @property
+    def correct_labels(self) -> bool:
+        """Whether a corrector changes labels, and not only trains a part of the network."""
+        return any(_corrects(corrector) for corrector in self.correctors)
 
 
 def _corrects(corrector: LabelCorrector[Any]) -> bool:

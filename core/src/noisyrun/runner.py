@@ -288,12 +288,12 @@ def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str,
     shares: dict[str, float | None] = {}
     if state.wrong is not None:
         shares["called_wrong"] = float(state.wrong.float().mean())
-    if methods.correctors:
+    if methods.correct_labels:
         shares["changed"] = float(changed(train.labels, corrected).float().mean())
     if train.truth is None:
         return shares
     found = label_measures(train.labels, corrected, state, train.truth, data.task)
-    return {**shares, **found, **summaries.label_fields(found, corrected=bool(methods.correctors))}
+    return {**shares, **found, **summaries.label_fields(found, corrected=methods.correct_labels)}
 
 
 def _member(outcome: Outcome) -> Member:

@@ -156,3 +156,4 @@ def test_a_corrector_that_only_trains_a_part_asks_for_no_label_phase(kit):
 
     one, both = (Methods(kit.backbone(), correctors=(kind(PluginConfig()),)) for kind in (Part, Both))
     assert (one.judge_labels, both.judge_labels) == (False, True)
+    assert (one.correct_labels, both.correct_labels) == (False, True)
