@@ -231,7 +231,9 @@ def method_needs(
             yield Need(key, "a backbone that trains", not frozen, "leave out --train.freeze-backbone")
         if samples.task.labels not in needs.labels:
             wanted = " or ".join(f"{kind}-label" for kind in sorted(needs.labels))
-            yield Need(key, f"{wanted} data", False, f"this data set is {samples.task.labels}-label")
+            kind, _, name = key.partition(".")
+            how = f"this data set is {samples.task.labels}-label: leave out --{kind.replace('_', '-')} {name}"
+            yield Need(key, f"{wanted} data", False, how)
     for method in methods:
         if method.needs.batches is not None and method.needs.batches.kind == "mix":
             yield Need(method.key, "a clean subset to mix into batches", offered["subset"], _DATA["clean"][1])

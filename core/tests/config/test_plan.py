@@ -223,7 +223,9 @@ def test_a_frozen_backbone_is_refused_by_who_needs_it_to_train(core):
 
 def test_a_kind_of_labels_that_a_method_cannot_work_with_is_refused(config):
     methods = Methods(weighters=(Asks(labels=frozenset({"multi"})),))
-    assert problems(methods, config) == ["weighter.asks needs multi-label data; this data set is single-label"]
+    assert problems(methods, config) == [
+        "weighter.asks needs multi-label data; this data set is single-label: leave out --weighter asks"
+    ]
 
 
 def test_batches_that_disagree_are_refused(config):
