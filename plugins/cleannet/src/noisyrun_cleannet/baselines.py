@@ -29,7 +29,7 @@ from noisyrun.api import (
 from noisyrun_cleannet.baselines_config import AverageConfig, FilteringConfig, NaiveConfig
 from noisyrun_cleannet.config import CleanNetPrototypesConfig, VerificationConfig
 from noisyrun_cleannet.equations import average_error, best_threshold
-from noisyrun_cleannet.references import choose_references
+from noisyrun_cleannet.references import reference_sets
 from noisyrun_cleannet.verification import Pairs, pairs_of
 
 
@@ -86,11 +86,14 @@ class AverageWeighter(SampleWeighter[AverageConfig]):
 
     def _means(self, bank: FeatureBank, phase: Phase) -> tuple[Tensor, Tensor]:
         """float32 [C, D], and bool [C]: which classes have one."""
-        size = self.config.reference_size
         if self.config.references != "all":
-            chosen = CleanNetPrototypesConfig(references=self.config.references, reference_size=size)
-            found = choose_references(bank, chosen, phase)
-            return found.vectors.sum(1) / found.mask.sum(1, keepdim=True).clamp(min=1), found.present
+            config = CleanNetPrototypesConfig(
+                references=self.config.references, reference_size=self.config.reference_size
+            )
+            means = torch.zeros(bank.num_classes, bank.dim, device=bank.device)
+            for c, found, _ in reference_sets(bank, config, phase):
+                means[c] = found.sum(0) / max(1, len(found))
+            return means, (bank.class_counts() > 0).to(bank.device)
         total = ops.SegmentSum(bank.num_classes, bank.dim, bank.device)
         for block in phase.progress(bank.blocks(), None, "class means"):
             rows, classes = block.labels.pairs()

@@ -108,7 +108,10 @@ def _fit_knn(lesson: Lesson, k: float) -> tuple[str, dict[str, Tensor]]:
 def _fit_svm(lesson: Lesson, cost: float) -> tuple[str, dict[str, Tensor]]:
     from sklearn.svm import SVC
 
-    made = SVC(C=cost, gamma=1.0 / lesson.x.shape[1]).fit(lesson.x.numpy(), lesson.right.numpy())
+    # Tight, so that the order of the samples does not show.
+    made = SVC(C=cost, gamma=1.0 / lesson.x.shape[1], tol=1e-6, random_state=lesson.seed).fit(
+        lesson.x.numpy(), lesson.right.numpy()
+    )
     return "margin", {
         "rows": _tensor(made.support_vectors_),
         "values": _tensor(made.dual_coef_[0]),
