@@ -185,6 +185,7 @@ def train(step: str, seed: int, folder: Path, options: argparse.Namespace) -> di
             "amp": options.amp,
         },
         "eval": {"every": epochs},
+        "data": {"image_size": options.size},
         "stages": [{"name": "train", "epochs": epochs, "label_phase": "never" if first else "once"}],
         **({} if first else {**STEPS, **ALONE}[step]),
     }
@@ -201,6 +202,7 @@ def train(step: str, seed: int, folder: Path, options: argparse.Namespace) -> di
         "val": last["val_accuracy"],
         "epochs": epochs,
         "amp": options.amp,
+        "size": options.size,
         "noise": options.noise,
         "images": about["images"],
         "texts": about["texts"],
@@ -304,6 +306,7 @@ def main() -> None:
     parser.add_argument("--low", type=int, default=50, help="images in the smallest class")
     parser.add_argument("--high", type=int, default=500, help="images in the largest class")
     parser.add_argument("--alone", action="store_true", help="also run each strategy alone")
+    parser.add_argument("--size", type=int, default=32, help="side that images are brought to, in pixels")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--amp", default="auto", help="precision of the loop; bf16 is quick on CPUs with AMX")
     parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
