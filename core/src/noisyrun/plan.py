@@ -183,7 +183,7 @@ def examine(config: RunConfig, methods: Methods, data: Data, registry: Registry 
         encoder.preflight_text(data.train.labelled_text)
     kept = {stage.keep_predictions for stage in stages if stage.keep_predictions}
     needs = (
-        *method_needs(methods, data.train, kept, config.settings.train.freeze_backbone, registry),
+        *method_needs(methods, data.train, kept, all(stage.trains != "all" for stage in stages), registry),
         *_stage_needs(stages, methods, data),
     )
     return Plan(config, methods, stages, needs, agreed_batches(methods))
@@ -228,7 +228,8 @@ def method_needs(
             how = f"let an earlier stage keep them: keep_predictions = {needs.predictions!r}"
             yield Need(key, f"predictions kept as {needs.predictions!r}", needs.predictions in predictions, how)
         if needs.trainable_backbone:
-            yield Need(key, "a backbone that trains", not frozen, "leave out --train.freeze-backbone")
+            how = "leave out --train.freeze-backbone, and let a stage train all of the network"
+            yield Need(key, "a backbone that trains", not frozen, how)
         if samples.task.labels not in needs.labels:
             wanted = " or ".join(f"{kind}-label" for kind in sorted(needs.labels))
             kind, _, name = key.partition(".")

@@ -106,6 +106,11 @@ def test_bags_on_a_frozen_backbone_are_refused(tmp_path: Path) -> None:
     assert "backbone that trains" in refusal(tmp_path, weighter="urnet-bag", train={"freeze_backbone": True})
 
 
+def test_bags_are_refused_where_every_stage_trains_the_head_alone(tmp_path: Path) -> None:
+    stages = [{**stage, "trains": "head"} for stage in QUICK["stages"]]
+    assert "backbone that trains" in refusal(tmp_path, weighter="urnet-bag", stages=stages)
+
+
 def test_bags_on_features_are_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "f.npz", features=rng.normal(size=(60, 8)).astype(np.float32), labels=np.arange(60) % 3)
