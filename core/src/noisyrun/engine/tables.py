@@ -38,6 +38,7 @@ class LabelTables:
         self.weights = _unless_ones(state.weights, device) if weighted else None
         self.target_weights = _unless_ones(state.target_weights, device) if weighted and corrected else None
         self.mixed = targets == "mixed"
+        self.only_clean = targets == "trusted" and samples.task.multi
         # Trusted labels are looked up only where they are mixed in or online parts see them.
         self._trusted: tuple[Labels, Tensor, Tensor] | None = None
 
@@ -60,6 +61,9 @@ class LabelTables:
             labels, weights = mix(
                 labels, weights, trusted.take(positions), clean[positions], self.samples.task.num_classes
             )
+        if self.only_clean:
+            # Of several labels none would read as "no class holds"; outside the clean subset nothing is said.
+            mask = mask & self._of_trusted()[1][positions]
         step = Step(
             labels=labels,
             mask=mask,
