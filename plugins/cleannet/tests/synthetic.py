@@ -1,4 +1,4 @@
-"""Small data on which something can be learned: classes that differ in a few dimensions, most others are noise."""
+"""Small data on which something can be learned."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from noisyrun.bank.stored import StoredBank
 from noisyrun.testing import make_bank
@@ -51,16 +52,23 @@ class Data:
         return make_bank(self.features, self.labels, self.classes, **known)
 
 
-def make(n: int = 360, classes: int = 4, signal: int = 3, nuisance: int = 7, noise: float = 2.0, seed: int = 0) -> Data:
-    """Samples around class centres in a few dimensions, with noise in others; a third of the labels is wrong."""
+def make(
+    n: int = 360, classes: int = 4, signal: int = 4, context: int = 6, strength: float = 2.0, seed: int = 0
+) -> Data:
+    """Samples that show their true class in some dimensions and the class of their label in others; a third is wrong.
+
+    As on the web, a wrong label has a reason: the surroundings are those of its class. They vary far more than the
+    signal does, so that a sample may be near to the mean of a class whether it belongs there or not.
+    """
     generator = torch.Generator().manual_seed(seed)
     truth = torch.arange(n) % classes
-    centres = torch.nn.functional.normalize(torch.randn(classes, signal, generator=generator), dim=1) * 2
-    near = centres[truth] + 0.2 * torch.randn(n, signal, generator=generator)
-    far = noise * torch.randn(n, nuisance, generator=generator)
     other = (truth + torch.randint(1, classes, (n,), generator=generator)) % classes
-    wrong = torch.rand(n, generator=generator) < 1 / 3
-    return Data(torch.cat([near, far], dim=1), torch.where(wrong, other, truth), truth, classes)
+    labels = torch.where(torch.rand(n, generator=generator) < 1 / 3, other, truth)
+    centres = functional.normalize(torch.randn(classes, signal, generator=generator), dim=1)
+    scenes = functional.normalize(torch.randn(classes, context, generator=generator), dim=1)
+    shown = centres[truth] + 0.1 * torch.randn(n, signal, generator=generator)
+    around = strength * (scenes[labels] + 0.5 * torch.randn(n, context, generator=generator))
+    return Data(torch.cat([shown, around], dim=1), labels, truth, classes)
 
 
 def builder(**settings: Any) -> CleanNetPrototypes:

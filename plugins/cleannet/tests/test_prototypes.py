@@ -238,7 +238,7 @@ def test_what_an_earlier_round_gave_does_not_change_as_training_goes_on() -> Non
 
 
 def test_features_of_another_width_start_anew() -> None:
-    made, wide = builder(), make(nuisance=9)
+    made, wide = builder(), make(context=8)
     made(make().bank(), SideInfo(), phase())
     assert made(wide.bank(), SideInfo(), phase(round=1)).embed(wide.features).shape == (360, 12)
 
