@@ -45,16 +45,12 @@ def main() -> None:
     given = arguments()
     data = dict(np.load(given.features, allow_pickle=False))
     names = given.methods or (TRANSFER if given.transfer else tuple(METHODS))
-    tables = {}
     for share in given.verified:
-        runs = {name: [one(data, name, share, seed, given) for seed in given.seeds] for name in names}
+        runs = {name: [kept(data, name, share, seed, given) for seed in given.seeds] for name in names}
         if given.transfer and "CleanNet" in names:
-            everything = [one(data, "CleanNet", share, seed, given, all_labels=True) for seed in given.seeds]
-            runs["CleanNet, all labels"] = everything
-        tables[f"{share:g}"] = runs
+            everything = [kept(data, "CleanNet", share, seed, given, all_labels=True) for seed in given.seeds]
+            runs["CleanNet (all labels)"] = everything
         print(table(share, runs, data, given), flush=True)
-    if given.json:
-        given.json.write_text(json.dumps(tables, indent=1))
 
 
 def arguments() -> argparse.Namespace:
@@ -66,8 +62,25 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--transfer", action="store_true", help="hold out the verification labels of half the classes")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="some of the methods; all by default")
     parser.add_argument("--cleannet", type=json.loads, default={}, help="settings of CleanNet's prototypes, as JSON")
-    parser.add_argument("--json", type=Path, help="write every run's figures here, too")
+    parser.add_argument("--runs", type=Path, help="keep every run's figures here, a line each, and do not run it again")
     return parser.parse_args()
+
+
+def kept(
+    data: Mapping[str, np.ndarray], name: str, share: float, seed: int, given: Any, all_labels: bool = False
+) -> dict[str, float]:
+    """The figures of a run: those of an earlier one that was kept, or new ones."""
+    settings = given.cleannet if name == "CleanNet" else {}
+    what = [given.features.name, name, share, seed, given.transfer, all_labels, settings]
+    if given.runs and given.runs.exists():
+        for line in given.runs.read_text().splitlines():
+            if (run := json.loads(line))["what"] == what:
+                return run["figures"]
+    figures = one(data, name, share, seed, given, all_labels)
+    if given.runs:
+        with given.runs.open("a") as file:
+            file.write(json.dumps({"what": what, "figures": figures}) + "\n")
+    return figures
 
 
 def one(
@@ -75,7 +88,7 @@ def one(
     name: str,
     share: float,
     seed: int,
-    given: argparse.Namespace,
+    given: Any,
     all_labels: bool = False,
 ) -> dict[str, float]:
     """One method on one draw of verified samples and, with `--transfer`, of held-out classes."""
@@ -92,7 +105,7 @@ def one(
             shown = verified & ~np.isin(labels, counted)
     if name == "CleanNet" and given.cleannet:
         sockets = {**sockets, "prototypes": {"cleannet": given.cleannet}}
-    start = time.perf_counter()
+    start = time.process_time()
     found = noisyrun.detect(
         data["features"],
         labels,
@@ -102,7 +115,7 @@ def one(
         seed=seed,
         **sockets,
     )
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     wrong = found.labels.sort_values("index")["wrong"].to_numpy(dtype=bool)
     return {"error": error(wrong, labels, truth, ~verified, counted), "seconds": seconds}
 
@@ -135,9 +148,10 @@ def table(
     lines = [
         f"### {given.features.name}, {share:.0%} verified ({a_class:.0f} a class), {about}",
         "",
-        f"{date.today()}, seeds {' '.join(map(str, given.seeds))}; {versions}",
+        f"{date.today()}, seeds {' '.join(map(str, given.seeds))}; {versions}"
+        + (f"; CleanNet with {json.dumps(given.cleannet)}" if given.cleannet else ""),
         "",
-        "| method | average error, % (± standard deviation over seeds) | seconds |",
+        "| method | average error, % (± standard deviation over seeds) | CPU seconds |",
         "| --- | --- | --- |",
     ]
     for name, rows in runs.items():
