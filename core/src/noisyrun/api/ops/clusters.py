@@ -42,7 +42,7 @@ def kmeans(
     iterations: int = 100,
     tolerance: float = 1e-4,
     restarts: int = 1,
-    memory: int = BLOCK_BYTES,
+    memory: int = 8 * BLOCK_BYTES,
 ) -> Clusters:
     """Lloyd's k-means from greedy k-means++ seeds.
 
@@ -93,7 +93,7 @@ def kmeans_batch(
     iterations: int = 100,
     tolerance: float = 1e-4,
     restarts: int = 1,
-    memory: int = BLOCK_BYTES,
+    memory: int = 8 * BLOCK_BYTES,
 ) -> list[Clusters]:
     """Several problems of k-means, such as one a class.
 
