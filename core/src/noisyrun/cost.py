@@ -12,12 +12,14 @@ from torch import Tensor
 
 from noisyrun.api.stage import Stage
 from noisyrun.bank.sizes import choose_residence, parse_memory
+from noisyrun.config.settings import EvalSettings
 from noisyrun.data.samples import Data, Samples
 from noisyrun.engine.device import device_of
 from noisyrun.engine.network import Network, Step
 from noisyrun.engine.optim import make_optimizer
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.stages import expected_size
+from noisyrun.engine.views import Views
 from noisyrun.plan import Plan
 
 #: Seconds to spend on measuring each of the two passes, and the fewest repetitions.
@@ -93,6 +95,7 @@ def estimate(plan: Plan, data: Data) -> Cost:
         training += seen * sample * _pixels(stage, train)
     rounds = sum(label_phases(stage, train, settings.batch_size) for stage in plan.stages)
     evaluated = sum(len(part) for part in (data.val, data.test) if part is not None)
+    evaluations = math.ceil(epochs / settings.eval.every) + _at_the_end(settings.eval)
     runs = 2 if settings.baseline else 1
     bank = len(train) * network.dim * 4
     return Cost(
@@ -103,7 +106,7 @@ def estimate(plan: Plan, data: Data) -> Cost:
         rounds=rounds,
         training=training * runs,
         features=forward * len(train) * rounds,
-        evaluation=forward * evaluated * math.ceil(epochs / settings.eval.every) * runs,
+        evaluation=forward * evaluated * evaluations * runs,
         bank=bank if rounds else 0,
         residence=choose_residence(settings.bank.residence, bank, device, parse_memory(settings.bank.memory)),
         parameters=sum(p.numel() for p in network.parameters() if p.requires_grad),
@@ -119,6 +122,16 @@ def label_phases(stage: Stage, train: Samples, batch_size: int) -> int:
     each = math.ceil(expected_size(stage, train) / (stage.batch_size or batch_size))
     epochs = stage.epochs or math.ceil((stage.steps or 0) / each)
     return math.ceil(epochs / int(stage.label_phase.removeprefix("every:")))
+
+
+def _at_the_end(settings: EvalSettings) -> float:
+    """What averaging over views and networks costs, in plain evaluations of one network as large as this run's."""
+    views, others = Views.of(settings), len(settings.ensemble)
+    if views.plain and not others:
+        return 0.0
+    share = settings.crop_share**2 if settings.crops > 1 else 1.0
+    each = views.count / len(views.scales) * share
+    return each * math.fsum(scale**2 for scale in views.scales) * (1 + others)
 
 
 def _affordable(train: Samples, wanted: int) -> int:

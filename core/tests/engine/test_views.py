@@ -9,6 +9,7 @@ import torch
 
 from noisyrun.api import Labels
 from noisyrun.config.settings import EvalSettings
+from noisyrun.cost import _at_the_end
 from noisyrun.data.augment import resize
 from noisyrun.engine.evaluate import Member, View, evaluate, evaluate_together, probabilities
 from noisyrun.engine.network import build_network
@@ -147,3 +148,9 @@ def test_several_labels_are_measured_on_averaged_probabilities(kit):
     want = metrics.mean_average_precision(scores, samples.labels.multi_hot(3).bool(), samples.labels.known_mask(3))
     assert found["map"] == found["accuracy"] == want
     assert 0 < found["ap_all"] <= 1
+
+
+def test_a_plan_counts_what_averaging_costs():
+    assert _at_the_end(EvalSettings()) == 0
+    assert _at_the_end(EvalSettings(flip=True, scales=(1.0, 2.0))) == 2 * (1 + 4)
+    assert _at_the_end(EvalSettings(crops=10, crop_share=0.5, ensemble=("a", "b"))) == 10 * 0.25 * 3
