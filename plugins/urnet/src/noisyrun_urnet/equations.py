@@ -144,6 +144,36 @@ def bag_features(features: Tensor, saliency: Tensor, bags: Tensor, mask: Tensor)
     return shares @ features, shares
 
 
+def mixed_label(given: Tensor, values: Tensor, predicted: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    """β·y + (1 − β)·ŷ, each class once.
+
+    Parameters
+    ----------
+    given, values
+        int64 [R, k] and [R, k]: y, as classes (`PAD` for none; one may appear twice) and their values.
+    predicted
+        int64 [R]: ŷ.
+
+    Returns
+    -------
+    tuple of Tensor
+        Classes int64 [R, k + 1] and values [R, k + 1], which sum to 1 over a row; `PAD` and 0 where a class has
+        nothing. A row without any y is ŷ.
+
+    source: equation 10
+    """
+    values = values.masked_fill(given == PAD, 0.0)
+    none = values.sum(1) == 0
+    own = torch.where(none, 1.0, 1 - beta).to(values.dtype)
+    classes = torch.cat([given, predicted.unsqueeze(1)], 1)
+    parts = torch.cat([beta * values / values.sum(1, keepdim=True).clamp(min=1e-12), own.unsqueeze(1)], 1)
+    same = classes.unsqueeze(2) == classes.unsqueeze(1)
+    total = (same * parts.unsqueeze(1)).sum(2)
+    first = same.int().argmax(2) == torch.arange(classes.shape[1], device=classes.device)
+    keep = first & (classes != PAD) & (total > 0)
+    return classes.masked_fill(~keep, PAD), total.masked_fill(~keep, 0.0)
+
+
 def top_of_group(groups: Tensor, keys: Tensor, k: int) -> Tensor:
     """Positions of the k lowest keys of each group, int64, by group and then by key; ties in the order given.
 
