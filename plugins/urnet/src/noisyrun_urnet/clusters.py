@@ -105,7 +105,7 @@ class Clusters(SampleWeighter[ClustersConfig]):
             self.config.groups,
             seeds,
             iterations=self.config.iterations,
-            memory=max(1, phase.memory // _COPIES),
+            memory=max(1, phase.memory // 4),
         )
         for rows, part, found in zip(scenes, some, solved):
             yield found.assignment.cpu() if part is rows else _nearest(bank, rows, found, room)
