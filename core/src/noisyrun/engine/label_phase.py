@@ -89,6 +89,8 @@ def run_label_phase(
         predicted=bank.top_classes[:, :2].clone(),
         exhibits=exhibits,
     )
+    if bank.task.multi:
+        state = _with_pairs(bank, methods, state, weighed, corrected)
     numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)
     if methods.correctors and settings.corrections.warn:
         harm = harm_warning(bank, changes, corrected.labels, numbers)
