@@ -44,6 +44,7 @@ SETTINGS = {
     "backbone.timm": lambda: {"model": "test_resnet"},
     "side_info.fasttext": lambda: {"vectors": word_vectors()},
     "side_info.text": lambda: {"model": language_model()},
+    "weighter.verified": lambda: {"grid": (0.01,)},
 }
 
 
