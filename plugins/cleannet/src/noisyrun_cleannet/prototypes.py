@@ -57,12 +57,12 @@ class CleanNetPrototypes(PrototypeBuilder[CleanNetPrototypesConfig]):
     def build(self, bank: FeatureBank, side: SideInfo, phase: Phase) -> Prototypes:
         references = choose_references(bank, self.config, phase)
         net, steps = self._start(bank, phase)
-        seen = replace(references, vectors=net.see(references.vectors))
+        references = replace(references, vectors=net.see(references.vectors))
         if steps:
-            self._train(net, seen, bank, steps, phase)
+            self._train(net, references, bank, steps, phase)
         self.net = net.eval().requires_grad_(False)
-        vectors = class_embeddings(net, seen, phase)
-        self._show(net, seen, bank, phase)
+        vectors = class_embeddings(net, references, phase)
+        self._show(net, references, bank, phase)
         return Prototypes.of(vectors, references.present, project=self.projection())
 
     def _start(self, bank: FeatureBank, phase: Phase) -> tuple[CleanNet, int]:

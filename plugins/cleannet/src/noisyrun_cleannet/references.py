@@ -43,8 +43,8 @@ class References:
 def choose_references(bank: FeatureBank, config: CleanNetPrototypesConfig, phase: Phase) -> References:
     """Reference sets of all classes: k-means centroids, or samples drawn at random.
 
-    A class with no more samples than references takes them all. One whose features exceed half of the phase's memory
-    is clustered by a random subset.
+    A class with no more samples than references takes them all. One whose features exceed a quarter of the phase's
+    memory is clustered by a random subset.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def reference_sets(
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Each class, up to `reference_size` vectors [q, D] and the rows [q] they are or are nearest to."""
     size = config.reference_size
-    # k-means holds the points, a centred copy and one in double precision.
-    most = max(size, phase.memory // 2 // (16 * bank.dim))
+    # The points themselves take up to a quarter of the memory, what k-means holds beside them another.
+    most = max(size, phase.memory // 4 // (4 * bank.dim))
     waiting: dict[int, Tensor] = {}
     for c in phase.progress(range(bank.num_classes), bank.num_classes, "reference sets"):
         rows, generator = bank.of_class(c), phase.generator("references", c)
@@ -97,7 +97,7 @@ def _centroids(
     """Centroids of some classes, rows [n] each: together no more than memory holds."""
     points = [bank.take(rows).features for rows in classes.values()]
     generators = [phase.generator("k-means", c) for c in classes]
-    clusters = ops.kmeans_batch(points, size, generators)
+    clusters = ops.kmeans_batch(points, size, generators, memory=phase.memory // 4)
     for (c, rows), own, found in zip(classes.items(), points, clusters):
         kept = (found.sizes > 0).cpu()
         yield c, found.centroids[kept.to(found.centroids.device)], rows[_nearest(own, found).cpu()[kept]]
