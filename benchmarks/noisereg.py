@@ -6,7 +6,7 @@
     python benchmarks/noisereg.py IMAGES --clean 0.1 --seeds 0 --out DIR
 
 The data are features made elsewhere (noisy and clean labels of the training samples, clean ones of the test samples),
-or images. Every method trains for the same number of steps on the noisy labels; those that fine-tune go on from there.
+or images. Every method trains for as many steps, but for Noisy and GT, whose network the fine-tuned ones go on from.
 On features all have one hidden layer of their width, so that FT-W trains what noise regularization's nets have; with a
 linear head over given features FT-W and FT-L would be the same. A run is kept in DIR/results.jsonl and not done twice.
 
@@ -36,17 +36,21 @@ from noisyrun.report.console import Console
 METHODS = ("Noisy", "FT-W", "FT-L", "FT-M", "h alone", "g alone", "joint", "GT")
 FINE_TUNED = ("FT-W", "FT-L", "FT-M")
 
-#: Steps on the noisy labels, batch, and learning rate of every first stage.
+#: Steps, batch, and learning rate of Noisy and GT.
 STEPS, BATCH, RATE = 800, 512, 1e-3
 
-#: What `--tune` chose by held-out clean labels, with 10 % of the samples clean: for single and for several labels.
-CHOSEN: Mapping[str, Mapping[str, Any]] = {}
+#: What `--tune` chose by held-out clean labels, with 10 % of the samples clean.
+CHOSEN: Mapping[str, Mapping[str, Any]] = {
+    "h alone": {"steps": 2 * STEPS},
+    "g alone": {"steps": 2 * STEPS},
+    "joint": {"steps": 2 * STEPS, "alpha": 0.2},
+}
 
 #: What it chose among.
 GRID: Mapping[str, Mapping[str, Sequence[Any]]] = {
     **{name: {"steps": (200, 800), "lr": (1e-3, 1e-4)} for name in FINE_TUNED},
-    "g alone": {"steps": (200, 800), "lr": (1e-3,)},
-    "joint": {"steps": (800,), "lr": (1e-3,), "alpha": (0.2, 1.0, 5.0)},
+    "g alone": {"steps": (800, 1600), "lr": (1e-3,)},
+    "joint": {"steps": (1600,), "lr": (1e-3,), "alpha": (0.2, 2.0), "activation": ("sigmoid", "relu")},
 }
 
 
@@ -109,7 +113,9 @@ def once(
     return row
 
 
-def configuration(method: str, *, steps: int, lr: float, alpha: float = 0.2) -> dict[str, Any]:
+def configuration(
+    method: str, *, steps: int, lr: float, alpha: float = 0.2, activation: str = "sigmoid"
+) -> dict[str, Any]:
     """Sockets and stages of a method.
 
     Parameters
@@ -130,7 +136,8 @@ def configuration(method: str, *, steps: int, lr: float, alpha: float = 0.2) -> 
     if method in tuned:
         return {"stages": [noisy, stage("finetune", steps, lr, **tuned[method])]}
     variant = {"h alone": "h", "g alone": "g", "joint": "joint"}[method]
-    return {"corrector": {"noisereg": {"variant": variant, "alpha": alpha}}, "stages": [stage("nets", steps, lr)]}
+    nets = {"variant": variant, "alpha": alpha, "activation": activation}
+    return {"corrector": {"noisereg": nets}, "stages": [stage("nets", steps, lr)]}
 
 
 def stage(name: str, steps: int, lr: float, **more: Any) -> dict[str, Any]:
