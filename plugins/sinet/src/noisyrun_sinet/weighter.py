@@ -157,20 +157,22 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     named, which = labels.unique(return_inverse=True)
     vectors = ops.unit(prototypes.vectors[named].to(embedded.device, torch.float32))
     mask = prototypes.mask[named].to(embedded.device)[which]
-    lengths = (vectors * vectors).sum(2)
-    far = embedded.new_empty(mask.shape, dtype=torch.float32)
+    cosines = embedded.new_empty(mask.shape, dtype=torch.float32)
+    own = torch.empty_like(cosines[:, :1])
     if vectors.shape[:2].numel() <= _PRODUCT:
         flat = vectors.flatten(0, 1).T
-        for rows in _pieces(far, embedded.shape[1] + flat.shape[1]):
-            queries, own = _directions(embedded[rows])
-            all_of_them = (queries @ flat).view(len(queries), *lengths.shape)
+        for rows in _pieces(own, embedded.shape[1] + flat.shape[1]):
+            safe, own[rows] = _lengths(embedded[rows])
+            all_of_them = (embedded[rows].float() @ flat).view(-1, *vectors.shape[:2])
             at = which[rows]
-            far[rows] = own + lengths[at] - 2 * all_of_them[torch.arange(len(at), device=at.device), at]
+            cosines[rows] = all_of_them[torch.arange(len(at), device=at.device), at] / safe
     else:  # each row with the prototypes of its own class alone
         order = which.argsort(stable=True)
         for c, rows in enumerate(order.split(which.bincount(minlength=len(named)).tolist())):
-            queries, own = _directions(embedded.index_select(0, rows))
-            far[rows] = torch.addmm(own + lengths[c], queries, vectors[c].T, alpha=-2.0)
+            queries = embedded.index_select(0, rows).float()
+            safe, own[rows] = _lengths(queries)
+            cosines[rows] = (queries @ vectors[c].T).div_(safe)
+    far = own + (vectors * vectors).sum(2)[which] - 2 * cosines
     far = far.clamp_(min=0).sqrt_()
     weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None
     return _reduced(far, mask, weights)
@@ -208,9 +210,10 @@ def nearest_other(
     place = _places(present, len(prototypes.mask))[labels[rows]]
     nearest = torch.full((len(rows),), torch.inf, device=features.device)
     for piece in _pieces(nearest, features.shape[1] + flat.shape[1]):
-        queries, own = _directions(prototypes.embed(features.index_select(0, rows[piece])))
+        queries = prototypes.embed(features.index_select(0, rows[piece])).float()
+        safe, own = _lengths(queries)
         # Less |query|², the same for all, which is added to the nearest alone.
-        gaps = torch.addmm(lengths.flatten(), queries, flat, alpha=-2.0).view(-1, *mask.shape)
+        gaps = torch.addmm(lengths.flatten(), queries / safe, flat, alpha=-2.0).view(-1, *mask.shape)
         if weights is None:
             by_class = gaps.amin(2)
         else:
@@ -221,11 +224,11 @@ def nearest_other(
     return nearest
 
 
-def _directions(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Features [R, E] scaled to unit length, and their squared lengths then, [R, 1]: 1, or 0 for a zero vector."""
+def _lengths(features: Tensor) -> tuple[Tensor, Tensor]:
+    """What scales features [R, E] to unit length, [R, 1], and their squared lengths then: 1, or 0 for a zero vector."""
     length = torch.linalg.vector_norm(features.float(), dim=1, keepdim=True)
     safe = length.clamp(min=1e-12)
-    return features / safe, (length / safe).square()
+    return safe, (length / safe).square()
 
 
 def _places(present: Tensor, classes: int) -> Tensor:
