@@ -158,6 +158,12 @@ def test_predictions_that_a_stage_kept_can_be_gone_by() -> None:
     assert torch.equal(train.relevance.long(), data.right[train.rows])
 
 
+def test_more_best_classes_than_are_kept_are_refused() -> None:
+    config = CleanNetWeighterConfig(verification="predictions", top_k=5)
+    with pytest.raises(UserError, match=r"weighter\.cleannet\.top_k: 5, but only the 4 best"):
+        pairs_of(make().bank(), "train", config, phase())
+
+
 # --- together -----------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from noisyrun.api import PAD, FeatureBank, Phase
+from noisyrun.api import PAD, FeatureBank, Phase, UserError
 from noisyrun_cleannet.config import VerificationConfig
 
 #: Of the pairs verified by predictions, one is held out for so many that train.
@@ -80,6 +80,8 @@ def _by_predictions(
     source: section 4.1, WebVision
     """
     best = bank.top_classes if config.predictions is None else bank.predictions(config.predictions)[0]
+    if config.top_k > best.shape[1]:
+        raise UserError(f"{phase.method}.top_k: {config.top_k}, but only the {best.shape[1]} best classes are kept")
     # The same draw in every round, and for every part of the method: nothing trains on what another part holds out.
     draw = replace(phase, round=0, method="cleannet")
     held = max(1, config.per_class // _TRAIN_TO_HELD)
