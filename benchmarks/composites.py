@@ -159,9 +159,10 @@ def extract(given: argparse.Namespace, labels: dict[str, tuple[Labels, Labels | 
     view = View(torch.device("cpu"), Precision("off", torch.device("cpu")), data.mean, data.std)
     arrays: dict[str, np.ndarray] = {"classes": np.array(names)}
     for split, samples, prefix in (("train", data.train, ""), ("test", data.test, "test_")):
-        for part, name in (("features", "features"), ("predict", "logits")):
-            parts = [values for _, values in predictions(done.network, samples, view, part=part)]
-            arrays[prefix + name] = torch.cat(parts).half().numpy() if part == "features" else torch.cat(parts).numpy()
+        features = torch.cat([values for _, values in predictions(done.network, samples, view, part="features")])
+        with torch.no_grad():
+            arrays[prefix + "logits"] = done.network.eval().head(features).numpy()
+        arrays[prefix + "features"] = features.half().numpy()
         clean, noisy = labels[split]
         arrays[prefix + "clean_labels"] = clean.multi_hot(len(names)).byte().numpy()
         if noisy is not None:
