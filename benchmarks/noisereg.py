@@ -3,7 +3,7 @@
     python benchmarks/noisereg.py single.npz --seeds 0 1 2 --out DIR
     python benchmarks/noisereg.py several.npz --seeds 0 1 2 --out DIR
     python benchmarks/noisereg.py single.npz --tune --out DIR
-    python benchmarks/noisereg.py IMAGES --clean 0.1 --seeds 0 --out DIR
+    python benchmarks/noisereg.py IMAGES --clean 0.1 --seeds 0 --out DIR --settings '{"data.label": "worse_label"}'
 
 The data are features made elsewhere (noisy and clean labels of the training samples, clean ones of the test samples),
 or images. Every method trains for as many steps, but for Noisy and GT, whose network the fine-tuned ones go on from.
@@ -78,6 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--alpha", type=float, help="of the joint method, in place of the chosen one")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--settings", default="{}", help="more settings of the runs, as JSON")
     parser.add_argument("--tune", action="store_true", help="choose settings on held-out clean labels")
     return parser.parse_args()
 
@@ -92,16 +93,19 @@ def once(
     for row in results(given.out):
         if {name: row.get(name) for name in key} == key:
             return row
-    config = configuration(method, **settings) | {
+    sockets = configuration(method, **settings)
+    config = {
+        **sockets,
         "dataset": str(data),
         "clean": str(key["clean"]),
         "seed": seed,
         "out": str(given.out / "run"),
         "tracking": None,
         "batch_size": BATCH,
-        "eval": {"every": 10_000},
-        "train": {"checkpoint_every": 10_000},
-        "backbone": {"features": {"hidden": [] if "corrector" in configuration(method, **settings) else [width(data)]}},
+        "eval.every": 10_000,
+        "train.checkpoint_every": 10_000,
+        "backbone": backbone(data, nets="corrector" in sockets),
+        **json.loads(given.settings),
     }
     shutil.rmtree(given.out / "run", ignore_errors=True)
     done = noisyrun.run(config, console=Console(quiet=True, out=io.StringIO(), err=io.StringIO()))
@@ -145,10 +149,12 @@ def stage(name: str, steps: int, lr: float, **more: Any) -> dict[str, Any]:
     return {"name": name, "steps": steps, "weighted": False, "optimizer": optimizer, "schedule": {}, **more}
 
 
-def width(data: Path) -> int:
-    """Of the features."""
+def backbone(data: Path, *, nets: bool) -> dict[str, Any]:
+    """A small network for images; on features the layer before the head, which the two nets bring themselves."""
+    if data.suffix != ".npz":
+        return {"small-cnn": {"width": 16}}
     with np.load(data, allow_pickle=False) as arrays:
-        return int(arrays["features"].shape[1])
+        return {"features": {"hidden": [] if nets else [arrays["features"].shape[1]]}}
 
 
 def tune(given: argparse.Namespace) -> None:
@@ -177,7 +183,8 @@ def held_out(data: Path, out: Path, seed: int, count: int = 1000) -> Path:
         draw = np.random.default_rng(seed).permutation(len(train["features"]))
         held, kept = np.sort(draw[:count]), np.sort(draw[count:])
         rows = {name: values[kept] if len(values) == len(draw) else values for name, values in train.items()}
-        rows |= {"test_features": train["features"][held], "test_label": train["clean_label"][held]}
+        clean = next(name for name in train if name.startswith("clean_label"))
+        rows |= {"test_features": train["features"][held], f"test_{clean}": train[clean][held]}
         np.savez(path, **rows)
     return path
 
