@@ -222,6 +222,13 @@ class InPlace(Weighter):
         return torch.ones(len(block))
 
 
+@broken("leaves-its-inputs-alone", "targets.values changed")
+class Halving(Corrector):
+    def correct(self, block, targets, prototypes, side):
+        targets.values.mul_(0.5)
+        return super().correct(block, targets, prototypes, side)
+
+
 @broken("leaves-its-inputs-alone", "prototypes.vectors changed")
 class Overwriting(Weighter):
     def fit(self, bank, prototypes, side, phase):

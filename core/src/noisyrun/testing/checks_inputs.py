@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisyrun.api.labels import PAD, Labels
+from noisyrun.api.labels import PAD, Labels, Targets
 from noisyrun.testing.fixtures import World, other_prototypes
 from noisyrun.testing.subject import Subject
 from noisyrun.testing.suite import LABELS, conformance_check
@@ -16,12 +16,28 @@ from noisyrun.testing.trial import Trial, build_network, demand, judge, same, tr
 
 @conformance_check()
 def leaves_its_inputs_alone(plugin: Subject) -> None:
-    """Features, labels, targets, prototypes, side information and texts are afterwards what they were."""
+    """Features, labels, targets, prototypes and side information are afterwards what they were."""
     with Trial(plugin, plugin.world()) as one:
         before = {name: value.clone() for name, value in _inputs(one).items()}
         one.learn().answer()
         for name, now in _inputs(one).items():
             demand(torch.equal(before[name], now), f"{name} changed: never write to what is given")
+        if plugin.kind in ("weighter", "corrector"):
+            _leaves_labels_alone(one)
+
+
+def _leaves_labels_alone(one: Trial) -> None:
+    block = one.bank.take(torch.arange(len(one.bank)))
+    labels, targets = block.labels.classes[:, 0].clamp(min=0), Targets.of(block.labels)
+    before = {"labels": labels.clone(), **{f"targets.{name}": v.clone() for name, v in _tensors(targets).items()}}
+    given = labels if one.subject.kind == "weighter" else targets
+    one.method(block, given, one.prototypes, one.side)
+    for name, now in {"labels": labels, **{f"targets.{name}": v for name, v in _tensors(targets).items()}}.items():
+        demand(torch.equal(before[name], now), f"{name} changed: never write to what is given")
+
+
+def _tensors(value: Any) -> dict[str, Tensor]:
+    return {name: one for name, one in vars(value).items() if isinstance(one, Tensor)}
 
 
 def _inputs(one: Trial) -> dict[str, Tensor]:
@@ -121,7 +137,7 @@ def takes_samples_without_label(plugin: Subject) -> None:
 
 @conformance_check(("weighter", "corrector"))
 def takes_the_prototypes_of_others(plugin: Subject) -> None:
-    """Several prototypes a class, in a learned space of another width, none for one class; or none at all."""
+    """Several prototypes a class, in a learned space of another width, none for one class."""
     world = plugin.world()
     with Trial(plugin, world) as one:
         made = other_prototypes(one.bank)

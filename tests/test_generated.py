@@ -1,0 +1,51 @@
+"""Pages and records that are made from the code say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFORMANCE = ROOT / "docs" / "authoring" / "conformance.md"
+
+
+def script(name: str) -> ModuleType:
+    """A script of the folder `scripts`, as a module."""
+    spec = importlib.util.spec_from_file_location(f"noisyrun_scripts_{name}", ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_of_combinations_is_what_the_plan_says() -> None:
+    composition = script("composition")
+    assert composition.PAGE.read_text(encoding="utf-8") == composition.page(), "run python scripts/composition.py"
+
+
+def test_the_list_of_checks_is_what_the_suite_holds() -> None:
+    text = CONFORMANCE.read_text(encoding="utf-8")
+    assert script("conformance_table").page(text) == text, "run python scripts/conformance_table.py"
+
+
+def test_the_example_of_the_conformance_page_passes_as_it_stands(tmp_path: Path) -> None:
+    blocks = re.findall(r"<!-- file -->\n```python\n(.*?)```", CONFORMANCE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    assert len(blocks[1].strip().splitlines()) == 5
+    file = tmp_path / "test_example.py"
+    file.write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    found = re.search(r"(\d+) passed", done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert found is not None
+    assert int(found[1]) > 20
