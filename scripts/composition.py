@@ -96,8 +96,8 @@ class Composer:
             plans.agreed_batches(methods)
         except UserError as error:
             return str(error)
-        kept = [name for method in methods if (name := method.needs.predictions) is not None]
-        needs = plans.method_needs(methods, self.rich, kept, False, self.registry)
+        names = [kept for method in methods if (kept := method.needs.predictions) is not None]
+        needs = plans.method_needs(methods, self.rich, names, False, self.registry)
         return "; ".join(dict.fromkeys(str(need) for need in needs if not need.met))
 
     def asks(self, kind: str, name: str) -> list[tuple[str, str]]:
@@ -109,11 +109,11 @@ class Composer:
     def several(self, kind: str, name: str) -> bool:
         """Whether a method takes several labels a sample."""
         methods = self.methods((kind, name))
-        kept = [name for method in methods if (name := method.needs.predictions) is not None]
+        names = [kept for method in methods if (kept := method.needs.predictions) is not None]
         builder = ("prototypes", self.names["prototypes"][0])
         if methods.prototypes is None:
             methods = replace(methods, prototypes=self.methods(builder).prototypes)
-        needs = plans.method_needs(methods, self.multi, kept, False, self.registry)
+        needs = plans.method_needs(methods, self.multi, names, False, self.registry)
         return all(need.met for need in needs if need.method == f"{kind}.{name}")
 
 
