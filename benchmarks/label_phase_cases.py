@@ -379,12 +379,9 @@ def urnet_label(bank: FeatureBank) -> Case:
         return [corrector(block, Targets.of(block.labels), None, NO_SIDE) for block in bank.blocks()]
 
     def agrees(ours: list[Targets], theirs: Any) -> None:
-        share = torch.cat([one.alpha for one in ours]).double().numpy()
-        top = torch.cat([one.top for one in ours]).numpy()
-        rows = np.arange(len(labels))
-        dense = np.zeros_like(theirs)
-        dense[rows, labels] += 1 - share
-        dense[rows, top] += share
+        changed = torch.cat([one.dense(bank.num_classes) * one.alpha.unsqueeze(1) for one in ours]).double().numpy()
+        kept = 1 - torch.cat([one.alpha for one in ours]).double().numpy()
+        dense = changed + kept[:, None] * np.eye(bank.num_classes)[labels]
         assert np.abs(dense - theirs).max() < 1e-6
 
     return Case(

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from noisyrun.api.ops.rows import spans
 
+#: What a processor's cache holds, in bytes.
+_CACHE = 1 << 20
+
 
 class Points:
     """The points of B problems about their means, in a unit that makes sums exact.
@@ -27,7 +30,8 @@ class Points:
     shape
         B, n (of the largest problem) and d.
     memory
-        Bytes that one block of temporary values may take.
+        Bytes that one block of temporary values may take; `cached`: that it had better not exceed, where it is gone
+        through more than once.
     counts
         int64 [B]: points of each problem.
     mask
@@ -41,6 +45,7 @@ class Points:
         batch, longest, dim = len(problems), max(map(len, problems)), first.shape[1]
         self.shape = (batch, longest, dim)
         self.memory = memory // 4
+        self.cached = min(self.memory, _CACHE) if first.device.type == "cpu" else self.memory
         self.counts = torch.tensor([len(points) for points in problems], device=first.device)
         self.mask = torch.arange(longest, device=first.device) < self.counts.unsqueeze(1)
         self.whole = all(len(points) == longest for points in problems)
@@ -57,14 +62,15 @@ class Points:
             self._made = self._about_mean(self._given, self.means, self.unit)
             self._given = self._given[:, :0]
         self.squares = torch.empty(batch, longest, dtype=torch.float64, device=first.device)
-        for rows, block in self.blocks(2 * dim):
+        for rows, block in self.blocks(2 * dim, self.cached):
             self.squares[:, rows] = block.double().square_().sum(2)
         self.masked(self.squares, 0.0)
 
-    def blocks(self, width: int) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(self, width: int, memory: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Slices of rows, and those points of every problem, float32 [B, r, d]; each point may take `width` values."""
         batch, n, dim = self.shape
-        for rows in spans(n, 4 * batch * (width + (4 * dim if self._made is None else 0)), self.memory):
+        memory = self.memory if memory is None else memory
+        for rows in spans(n, 4 * batch * (width + (4 * dim if self._made is None else 0)), memory):
             if self._made is None:
                 yield rows, self._about_mean(self._given[:, rows], self.means, self.unit)
             else:
@@ -257,7 +263,7 @@ class _Members:
     def assign(self, assignment: Tensor) -> None:
         """Move the points whose cluster is another than before."""
         which, rows = (assignment != self.assignment).nonzero(as_tuple=True)
-        for part in spans(len(rows), 16 * self.points.shape[2], self.points.memory):
+        for part in spans(len(rows), 16 * self.points.shape[2], self.points.cached):
             self._move(which[part], rows[part], assignment[which[part], rows[part]])
         self.assignment = assignment
 
