@@ -188,7 +188,10 @@ def test_several_labels_of_a_sample_are_judged_one_by_one() -> None:
     assert got.summary["label_accuracy"]["f1_before"] == pytest.approx(2 * 50 / (52 + 50))
     rows = got.labels
     assert len(rows) == 52
-    assert rows[(rows["index"] == 5)][["class", "observed", "truth"]].to_numpy().tolist() == [[0, True, True], [2, True, False]]
+    assert rows[(rows["index"] == 5)][["class", "observed", "truth"]].to_numpy().tolist() == [
+        [0, True, True],
+        [2, True, False],
+    ]
     hot = np.array([[c in row for c in range(3)] for row in labels])
     same = noisyrun.detect(features, hot, clean_labels=clean, prototypes=made(Means), weighter=made(Cosine))
     assert same.labels.equals(rows)
