@@ -39,8 +39,8 @@ FINE_TUNED = ("FT-W", "FT-L", "FT-M")
 #: Steps, batch, and learning rate of Noisy and GT.
 STEPS, BATCH, RATE = 600, 128, 1e-3
 
-#: Settings of a method beside these: twice the steps where there is one stage. α is the paper's, and what `--tune` chose
-#: by held-out clean labels with 10 % of the samples clean.
+#: Settings of a method beside these: twice the steps where there is one stage. α is the paper's, and the one that
+#: `--tune` chose by held-out clean labels with 10 % of the samples clean.
 CHOSEN: Mapping[str, Mapping[str, Any]] = {
     "h alone": {"steps": 2 * STEPS},
     "g alone": {"steps": 2 * STEPS},
