@@ -83,3 +83,11 @@ def test_label_phases_are_marked_on_the_curves() -> None:
     assert drawn is not None
     marks = [path for path in ElementTree.fromstring(drawn).iter(f"{SVG}path") if path.get("class") == "phase"]
     assert len(marks) == 4  # on both panels
+
+
+def test_several_labels_a_sample_are_measured_by_map() -> None:
+    drawn = curves({"history": [{"epoch": 1, "test_accuracy": 0.5, "test_map": 0.5, "test_ap_all": 0.4}]})
+    assert drawn is not None
+    words = [found.text for found in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
+    assert "test mAP" in words
+    assert "test accuracy" not in words

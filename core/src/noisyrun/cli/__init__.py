@@ -18,6 +18,7 @@ VERBS = {
     "detect": "find wrong labels on given features, training no backbone",
     "resume": "go on with a run that was stopped",
     "evaluate": "a finished run on its test set, with crops, sizes or an ensemble, without training",
+    "new-plugin": "write a package for a plugin of your own to start from",
     "plugins": "list the plugins that are installed, or could be",
     "schema": "print the JSON schema of a run's configuration",
     "doctor": "check this installation: versions, devices, plugins, data",
@@ -70,7 +71,7 @@ def _dispatch(words: list[str]) -> int:
             from noisyrun.suggest import did_you_mean
 
             raise UserError(f"no verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}; a run needs none")
-    code: int = import_module(f"noisyrun.cli.{verb}").main(words)
+    code: int = import_module(f"noisyrun.cli.{verb.replace('-', '_')}").main(words)
     return code
 
 
