@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,9 @@ from noisyrun.testing.subject import Subject
 
 #: What a method says, by name: tensors by sample, in order of index, or by class.
 Answer = dict[str, Tensor]
+
+#: What is drawn at random is compared over so many seeds, and may differ by so many times what seeds differ by.
+_SEEDS, _RANDOM = 3, 1.5
 
 #: Side of the images that a backbone is tried on, in pixels, and how many there are.
 _SIDE, _IMAGES = 32, 12
@@ -229,31 +232,48 @@ def through_checkpoint(state: Mapping[str, Any], key: str) -> dict[str, Any]:
     return back
 
 
-def same(
-    one: Answer, other: Answer, what: str, tolerance: float = 0.0, spread: Mapping[str, float] | None = None
-) -> None:
+def same(one: Answer, other: Answer, what: str, tolerance: float = 0.0) -> None:
     """Demand that two answers agree.
 
     Parameters
     ----------
     tolerance
         Largest difference allowed, as a share of the largest value; exact by default.
-    spread
-        Mean difference from seed to seed by name, for what is drawn at random: no more than one and a half of it.
     """
     demand(one.keys() == other.keys(), f"{what}: {sorted(one)} on one side, {sorted(other)} on the other")
     for name, value in one.items():
         gap = difference(value, other[name])
-        if spread is not None and spread.get(name, 0.0) > 0:
-            far = float(gap.mean()) if gap.numel() else 0.0
-            demand(
-                far <= 1.5 * spread[name],
-                f"{what}: {name} differ by {far:.3g} on average, and {spread[name]:.3g} between seeds",
-            )
-            continue
         most = float(gap.max()) if gap.numel() else 0.0
         allowed = tolerance * max(1.0, float(value.double().abs().max()) if value.numel() else 1.0)
         demand(most <= allowed, f"{what}: {name} differ by up to {most:.3g}")
+
+
+def alike(one: Callable[[int], Answer], other: Callable[[int], Answer], what: str, tolerance: float) -> None:
+    """Demand that two ways to an answer agree, seed by seed: as `same`; what changes with the seed, on average.
+
+    Parameters
+    ----------
+    one, other
+        Give the answer of a seed.
+    """
+    said = [one(seed) for seed in range(_SEEDS)]
+    spread = {name: _mean([(a, b) for i, a in enumerate(said) for b in said[:i]], name) for name in said[0]}
+    fixed = {name for name, far in spread.items() if far == 0}
+    first = other(0)
+    demand(said[0].keys() == first.keys(), f"{what}: {sorted(said[0])} on one side, {sorted(first)} on the other")
+    same({n: v for n, v in said[0].items() if n in fixed}, {n: first[n] for n in fixed}, what, tolerance)
+    if len(fixed) == len(spread):
+        return
+    moved = [first, *(other(seed) for seed in range(1, _SEEDS))]
+    for name in spread.keys() - fixed:
+        far = _mean(list(zip(said, moved)), name)
+        wide = f"{far:.3g} on average, and by {spread[name]:.3g} from seed to seed"
+        demand(far <= _RANDOM * spread[name], f"{what}: {name} differ by {wide}")
+
+
+def _mean(pairs: Sequence[tuple[Answer, Answer]], name: str) -> float:
+    gaps = [difference(a[name], b[name]) for a, b in pairs if name in a and name in b]
+    return sum(float(gap.mean()) if gap.numel() else 0.0 for gap in gaps) / max(1, len(gaps))
 
 
 def difference(one: Tensor, other: Tensor) -> Tensor:
@@ -261,16 +281,6 @@ def difference(one: Tensor, other: Tensor) -> Tensor:
     if one.shape != other.shape:
         return torch.full((1,), torch.inf, dtype=torch.float64)
     return (one.double() - other.double()).abs()
-
-
-def spread_of(subject: Subject, world: World, seeds: int = 3) -> dict[str, float]:
-    """How far answers are apart from seed to seed, by name: the largest mean difference; 0 for what is not random."""
-    said = [trial(subject, world, seed=seed) for seed in range(seeds)]
-    return {
-        name: max(float(difference(said[i][name], said[j][name]).mean()) for i in range(seeds) for j in range(i))
-        for name in said[0]
-        if all(name in one and one[name].numel() for one in said)
-    }
 
 
 @contextmanager
