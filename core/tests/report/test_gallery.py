@@ -71,7 +71,7 @@ def test_of_every_class_the_worst_are_there() -> None:
 
 def test_multi_label_data_is_judged_by_pair(tmp_path: Path) -> None:
     samples = replace(make_samples(2), labels=Labels(torch.tensor([[0, 1], [1, PAD]])), task=Task(("a", "b"), "multi"))
-    state = replace(judged(samples, [1.0, 1.0]), weights=torch.tensor([[0.5, 0.1], [0.3, 0.0]]))
+    state = replace(judged(samples, [1.0, 1.0]), pair_score=torch.tensor([[0.5, 0.1], [0.3, 0.0]]))
     items = content(written(tmp_path, samples, state))["items"]
     assert [(item["index"], item["label"], item["observed"]) for item in items] == [
         (0, 1, [0, 1]),

@@ -15,6 +15,7 @@ from noisyrun.data.samples import Samples
 from noisyrun.engine.corrections import corrected_labels
 from noisyrun.engine.label_state import LabelState
 from noisyrun.files import write_text
+from noisyrun.report.gallery import judged_pairs
 
 RIGHT, WRONG, PLAIN, INK = "#2ca02c", "#d62728", "#4c78a8", "#333"
 #: Bars of a histogram; classes that a chart has room for.
@@ -42,7 +43,8 @@ def weights_chart(samples: Samples, state: LabelState) -> str | None:
     Where all weights are alike, of the scores; None where these are alike, too.
     """
     rows, slots = (samples.labels.classes != PAD).nonzero(as_tuple=True)
-    candidates = {"Weight": state.weights[rows, slots], "Score": state.score[rows]}
+    scores = judged_pairs(state)[0].expand_as(samples.labels.classes)
+    candidates = {"Weight": state.weights[rows, slots], "Score": scores[rows, slots]}
     varied = {name: v for name, v in candidates.items() if len(v) and float(v.max()) > float(v.min())}
     if not varied:
         return None
@@ -73,12 +75,14 @@ def weights_chart(samples: Samples, state: LabelState) -> str | None:
 
 def noise_chart(samples: Samples, state: LabelState) -> str | None:
     """Share of each class's labels that the run calls wrong, noisiest class first; a mark stands at the true share."""
-    if state.wrong is None:
+    wrong = judged_pairs(state)[1]
+    if wrong is None:
         return None
     rows, slots = (samples.labels.classes != PAD).nonzero(as_tuple=True)
+    called = wrong.expand_as(samples.labels.classes)[rows, slots]
     labels, count = samples.labels.classes[rows, slots], samples.task.num_classes
     total = torch.bincount(labels, minlength=count).clamp(min=1)
-    said = torch.bincount(labels, state.wrong[rows].double(), minlength=count) / total
+    said = torch.bincount(labels, called.double(), minlength=count) / total
     right = _right(samples, rows, slots)
     true = None if right is None else torch.bincount(labels, (~right).double(), minlength=count) / total
     order = said.argsort(descending=True, stable=True)[:MOST_CLASSES].tolist()

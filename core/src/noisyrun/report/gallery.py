@@ -63,19 +63,27 @@ def write_page(samples: Samples, state: LabelState, path: Path, *, run: str, tit
 def most_suspicious(samples: Samples, state: LabelState) -> tuple[Tensor, Tensor]:
     """The labels to judge, as positions of samples and slots of their observed labels, int64 [n] each, worst first.
 
-    Labels called wrong come first, then by score; in multi-label data, by the weight of the (sample, label) pair. Of
+    Labels called wrong come first, then by score; in multi-label data both belong to the (sample, label) pair. Of
     every class the worst are there, so that a class with little noise can be searched as well.
     """
     classes = samples.labels.classes
     rows, slots = (classes != PAD).nonzero(as_tuple=True)
-    score = state.weights[rows, slots] if samples.task.multi else state.score[rows]
-    order = score.argsort(stable=True)
-    if state.wrong is not None:
-        order = order[(~state.wrong[rows[order]]).int().argsort(stable=True)]
+    scores, wrong = judged_pairs(state)
+    order = scores.expand_as(classes)[rows, slots].argsort(stable=True)
+    if wrong is not None:
+        called = wrong.expand_as(classes)[rows[order], slots[order]]
+        order = order[(~called).int().argsort(stable=True)]
     labels = classes[rows[order], slots[order]]
     share = max(FEW, MOST // samples.task.num_classes)
     kept = order[_place_in_class(labels) < share][:CEILING]
     return rows[kept], slots[kept]
+
+
+def judged_pairs(state: LabelState) -> tuple[Tensor, Tensor | None]:
+    """Score and decision of each observed label, [N, k]; [N, 1] where they belong to the sample."""
+    if state.pair_score is not None:
+        return state.pair_score, state.pair_wrong
+    return state.score.unsqueeze(1), None if state.wrong is None else state.wrong.unsqueeze(1)
 
 
 def _place_in_class(labels: Tensor) -> Tensor:
@@ -92,6 +100,7 @@ def _items(samples: Samples, state: LabelState, rows: Tensor, slots: Tensor) -> 
     assert samples.images is not None
     corrected = corrected_labels(samples.labels, state.targets, samples.task.multi).classes
     observed = samples.labels.classes
+    scores = judged_pairs(state)[0].expand_as(observed)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
         pictures = samples.images.load(block)
@@ -102,7 +111,7 @@ def _items(samples: Samples, state: LabelState, rows: Tensor, slots: Tensor) -> 
                 "label": label,
                 "observed": _listed(observed[row]),
                 "suggested": _suggested(state, _listed(corrected[row]), _listed(observed[row]), row),
-                "score": f"{float(state.weights[row, slot] if samples.task.multi else state.score[row]):.3g}",
+                "score": f"{float(scores[row, slot]):.3g}",
                 "truth": None if samples.truth is None else _listed(samples.truth.classes[row]),
                 "image": _data_url(pixels),
             }
