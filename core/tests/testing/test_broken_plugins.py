@@ -9,6 +9,7 @@ from sound_plugins import SOUND, Builder, Corrector, Encoder, Net, Network, Onli
 from torch import nn
 
 from noisyrun.api import (
+    API_VERSION,
     BAGS,
     Needs,
     Plugin,
@@ -400,7 +401,7 @@ def test_a_check_catches_an_observer_of_unknown_arguments():
 
 
 def record(**fields):
-    values = {"kind": "weighter", "name": "heavy", "api": "0.9", "summary": "Heavy.", "factory": "heavy:Heavy"}
+    values = {"kind": "weighter", "name": "heavy", "api": API_VERSION, "summary": "Heavy.", "factory": "heavy:Heavy"}
     return Plugin(**{**values, "config": "heavy:HeavyConfig", **fields})
 
 
