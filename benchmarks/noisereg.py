@@ -60,6 +60,8 @@ def main() -> None:
     """Run what is asked for and is not there yet, and print the table."""
     given = arguments()
     given.out.mkdir(parents=True, exist_ok=True)
+    if given.confuse is not None:
+        given.data = confused(given.data, given.out, given.confuse)
     if given.tune:
         tune(given)
         return
@@ -78,6 +80,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--settings", default="{}", help="more settings of the runs, as JSON")
+    parser.add_argument(
+        "--confuse",
+        type=float,
+        help="several labels: put noise in place of the file's, by which this share of the classes "
+        "a sample has is called the next class",
+    )
     parser.add_argument("--tune", action="store_true", help="choose settings on held-out clean labels")
     return parser.parse_args()
 
@@ -185,6 +193,24 @@ def held_out(data: Path, out: Path, seed: int, count: int = 1000) -> Path:
         clean = next(name for name in train if name.startswith("clean_label"))
         rows |= {"test_features": train["features"][held], f"test_{clean}": train[clean][held]}
         np.savez(path, **rows)
+    return path
+
+
+def confused(data: Path, out: Path, share: float) -> Path:
+    """The same file with other noise: a class that a sample has is taken for the next one.
+
+    Flips that do not depend on the sample leave the order of the samples of a class as it is, so that noisy labels
+    teach the same ranking as clean ones; this noise does not.
+    """
+    path = out / f"{data.stem}-confused-{share:g}.npz"
+    if not path.exists():
+        with np.load(data, allow_pickle=False) as arrays:
+            rows = dict(arrays)
+        clean = next(values for name, values in rows.items() if name.startswith("clean_label")) > 0
+        mistaken = clean & (np.random.default_rng(0).random(clean.shape) < share)
+        noisy = (clean & ~mistaken) | np.roll(mistaken, 1, axis=1)
+        name = next(name for name in rows if name.startswith("noisy_label"))
+        np.savez(path, **(rows | {name: noisy.astype(rows[name].dtype)}))
     return path
 
 
