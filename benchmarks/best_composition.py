@@ -1,6 +1,7 @@
 """The best composition across papers on given features: chosen on one half of the samples, reported on the other.
 
-    uv run python benchmarks/best_composition.py FEATURES.npz WORK --other OTHER.npz --classes OTHER/classes.tsv
+    NLTK_DATA=… uv run python benchmarks/best_composition.py FEATURES.npz WORK --classes classes.tsv \\
+        --other OTHER.npz --other-classes OTHER/classes.tsv
 
 Every weighter × prototypes × corrector of the five papers trains a linear head on half the training samples and is
 judged on half the test set; the best one and each paper's own composition are then trained on the other halves, over
@@ -14,8 +15,10 @@ import argparse
 import itertools
 import json
 import logging
+import shutil
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -49,7 +52,8 @@ def main() -> None:
     ask.add_argument("features", type=Path, help="npz of features, logits, noisy_label, clean_label and test_*")
     ask.add_argument("work", type=Path, help="folder for halves, cells and runs")
     ask.add_argument("--other", type=Path, help="features that nothing is chosen on")
-    ask.add_argument("--classes", type=Path, help="TSV of the other set's classes")
+    ask.add_argument("--classes", type=Path, help="TSV of the classes: label, wnid, words")
+    ask.add_argument("--other-classes", type=Path, help="the same of the other set")
     ask.add_argument("--seeds", type=int, default=5, help="seeds of the report")
     ask.add_argument("--epochs", type=int, default=8)
     args = ask.parse_args()
@@ -58,7 +62,7 @@ def main() -> None:
     cells = Cells(args.work, args.epochs)
 
     halves = [half(args.features, args.work, part) for part in (0, 1)]
-    chosen_on = {c: cells.accuracy(halves[0], c, seed=0) for c in combinations()}
+    chosen_on = {c: cells.accuracy(halves[0], c, args.classes, seed=0) for c in combinations()}
     ran = {c: found for c, found in chosen_on.items() if found is not None}
     best = max(ran, key=lambda c: ran[c])
     print(
@@ -67,9 +71,9 @@ def main() -> None:
     for c in sorted(ran, key=lambda c: -ran[c])[:5]:
         print(f"  {ran[c]:.2f}  {told(c)}")
 
-    report("the other half", cells, halves[1], best, range(1, args.seeds + 1))
+    report("the other half", cells, halves[1], best, range(1, args.seeds + 1), args.classes)
     if args.other is not None:
-        report(args.other.stem, cells, args.other, best, range(1, args.seeds + 1), args.classes)
+        report(args.other.stem, cells, args.other, best, range(1, args.seeds + 1), args.other_classes)
 
 
 def combinations() -> Iterator[Combination]:
@@ -101,14 +105,14 @@ class Cells:
         lines = self.path.read_text().splitlines() if self.path.exists() else []
         self.known = {cell["key"]: cell for cell in map(json.loads, lines)}
 
-    def accuracy(self, data: Path, c: Combination, seed: int, classes: Path | None = None) -> float | None:
+    def accuracy(self, data: Path, c: Combination, classes: Path | None, seed: int) -> float | None:
         """Test accuracy after the last epoch, in %; None where the combination is refused."""
         key = f"{data.stem}|{'+'.join(c)}|{seed}|{self.epochs}"
         if key not in self.known:
             began = time.perf_counter()
             cell: dict[str, Any] = {"key": key}
             try:
-                cell["accuracy"] = self._train(data, c, seed, classes)
+                cell["accuracy"] = self._train(data, c, classes, seed)
             except UserError as refused:
                 cell |= {"accuracy": None, "refused": str(refused)}
             cell["seconds"] = round(time.perf_counter() - began, 1)
@@ -119,9 +123,10 @@ class Cells:
         found: float | None = self.known[key]["accuracy"]
         return found
 
-    def _train(self, data: Path, c: Combination, seed: int, classes: Path | None) -> float:
+    def _train(self, data: Path, c: Combination, classes: Path | None, seed: int) -> float:
         weighter, prototypes, corrector = c
-        relation = "HW" if classes is not None else "CD"
+        folder = self.work / "run"
+        shutil.rmtree(folder, ignore_errors=True)
         config: dict[str, Any] = {
             "dataset": str(data),
             "verify": "0.05",
@@ -129,9 +134,9 @@ class Cells:
             "seed": seed,
             "device": "cpu",
             "tracking": "none",
-            "out": str(self.work / "run"),
+            "out": str(folder),
             "batch_size": 256,
-            "side_info": {"tfidf": {}, "sinet": {"relation": relation}},
+            "side_info": {"tfidf": {}, "sinet": {"relation": "HW"}},
             "train": {"optimizer": {"lr": 0.1}},
             "stages": [
                 {"name": "baseline", "epochs": self.epochs // 2, "keep_predictions": "baseline"},
@@ -143,7 +148,7 @@ class Cells:
         for socket, names in (("weighter", weighter), ("prototypes", prototypes), ("corrector", corrector)):
             if names:
                 config[socket] = {name: SETTINGS.get((socket, name), {}) for name in names.split(",")}
-        done = noisyrun.run(config, console=Console(quiet=True))
+        done = noisyrun.run(config, console=Console(quiet=True, out=StringIO()))
         return 100 * float(done.summary["accuracy"]["last"])
 
 
@@ -156,8 +161,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
 
 def report(name: str, cells: Cells, data: Path, best: Combination, seeds: range, classes: Path | None = None) -> None:
     """Print the table of one set: each paper alone and the best composition, and what the latter gains on each."""
-    rows = {paper: [cells.accuracy(data, c, seed, classes) for seed in seeds] for paper, c in PAPERS.items()}
-    top = [cells.accuracy(data, best, seed, classes) for seed in seeds]
+    rows = {paper: [cells.accuracy(data, c, classes, seed) for seed in seeds] for paper, c in PAPERS.items()}
+    top = [cells.accuracy(data, best, classes, seed) for seed in seeds]
     print(f"\n{name}, {len(seeds)} seeds\n")
     print("| composition | test accuracy, % | the best one's gain, paired |\n| --- | --- | --- |")
     for paper, found in rows.items():
