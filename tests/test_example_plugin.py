@@ -130,7 +130,7 @@ def test_of_a_newer_api_it_is_left_out_and_says_what_to_install(tmp_path: Path) 
     assert listed.stderr.strip() == f"warning: {said}; left out"
     done = noisyrun(tmp_path, "--weighter", "small-loss", *TINY, plugins=(made,))
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == said
+    assert done.stderr.splitlines()[-1] == f"--weighter: {said}"
 
 
 def test_of_a_taken_name_neither_is_used_and_both_are_named(installed: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_of_a_taken_name_neither_is_used_and_both_are_named(installed: Path, tmp
     assert noisyrun(tmp_path, "plugins", plugins=both).stderr.strip() == f"warning: {said}"
     done = noisyrun(tmp_path, "--weighter", "small-loss", *TINY, plugins=both)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == said
+    assert done.stderr.splitlines()[-1] == f"--weighter: {said}"
     alone = noisyrun(tmp_path, "plugins", "--disable-plugins", "tiny-loss", plugins=both)
     assert alone.stderr == ""
     assert "small-loss" in alone.stdout
