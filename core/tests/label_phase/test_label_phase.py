@@ -173,10 +173,14 @@ def test_without_a_weighter_everything_weighs_1() -> None:
     assert state.target_weights.tolist() == [[1], [1]]
 
 
-def test_weights_that_are_all_0_stop_the_run() -> None:
+@pytest.mark.parametrize("scale", ["mean1", "none"])
+def test_weights_that_are_all_0_give_way_to_1_with_a_warning(scale: str) -> None:
     none = By(lambda rows, labels: 0 * rows)
-    with pytest.raises(UserError, match=r"weighter\.by: all labels weigh 0"):
-        run(bank_of([0, 1]), Methods(weighters=(none,)))
+    warnings: list[str] = []
+    state = run(bank_of([0, 1]), Methods(weighters=(none,)), weights={"scale": scale}, warnings=warnings)
+    assert state.weights.tolist() == [[1], [1]]
+    assert state.metrics["zero_weight"] == 1
+    assert [line for line in warnings if line.startswith("weighter.by: all labels weigh 0")]
 
 
 def test_a_class_without_prototypes_keeps_its_labels_and_is_warned_of_once() -> None:

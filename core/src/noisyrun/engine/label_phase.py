@@ -13,7 +13,6 @@ from torch import Tensor
 
 from noisyrun.api.bank import FeatureBank
 from noisyrun.api.corrector import LabelCorrector
-from noisyrun.api.errors import UserError
 from noisyrun.api.labels import PAD, Labels, Targets
 from noisyrun.api.phase import Exhibit, Phase
 from noisyrun.api.prototypes import Prototypes
@@ -69,7 +68,7 @@ def run_label_phase(
     MethodError
         When a method breaks the contract.
     UserError
-        When nothing is left to train on, or the surest changes cannot be told.
+        When the surest changes cannot be told.
     """
     clock, start = Stopwatch(), time.perf_counter()
     exhibits: dict[str, Exhibit] = {}
@@ -96,8 +95,7 @@ def run_label_phase(
         harm = harm_warning(bank, changes, corrected.labels, numbers)
         if harm is not None:
             warn(harm)
-    if settings.weights.scale == "mean1":
-        state = _scaled(bank, methods, state)
+    state = _scaled(bank, methods, state, settings.weights.scale, warn)
     numbers |= {f"seconds.{method}": spent for method, spent in clock.seconds.items()}
     numbers["seconds"] = time.perf_counter() - start
     for name, value in numbers.items():
@@ -259,11 +257,12 @@ def label_measures(
     return {**numbers, **found}
 
 
-def _scaled(bank: FeatureBank, methods: Methods, state: LabelState) -> LabelState:
+def _scaled(bank: FeatureBank, methods: Methods, state: LabelState, scale: str, warn: Warn) -> LabelState:
     """Weights scaled so that the loss as a whole is neither shrunk nor swollen.
 
     The mean is over the pairs that the loss uses, each by its part in it: (1 − α_i) of an observed label, α_i·v_ik of
-    a corrected one.
+    a corrected one. Where nothing weighs anything there is nothing to learn from: all weigh 1 until the next label
+    phase, since a young network's prototypes must not end a run.
     """
     if not methods.weighters:
         return state
@@ -273,7 +272,11 @@ def _scaled(bank: FeatureBank, methods: Methods, state: LabelState) -> LabelStat
     total = float((seen * state.weights).sum() + (made * state.target_weights).sum())
     if total <= 0:
         names = ", ".join(weighter.key for weighter in methods.weighters)
-        raise UserError(f"{names}: all labels weigh 0, so that nothing is left to train on; loosen the weighter")
+        warn(f"{names}: all labels weigh 0, which leaves nothing to learn from: until the next label phase all weigh 1")
+        ones = torch.ones_like
+        return replace(state, weights=ones(state.weights), target_weights=ones(state.target_weights))
+    if scale == "none":
+        return state
     factor = float(seen.sum() + made.sum()) / total
     return replace(
         state,
