@@ -17,7 +17,11 @@ from noisyrun.config.resolve import resolve
 from noisyrun.report.summary import Part, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *(page for part in ("", "methods", "authoring") for page in sorted((ROOT / "docs" / part).glob("*.md"))),
+]
+EXAMPLE = ROOT / "docs" / "authoring" / "example"
 BLOCK = re.compile(r"(?P<mark><!-- runs -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 
 
@@ -37,7 +41,9 @@ def commands() -> list[tuple[str, str]]:
             (page.name, line) for line in re.findall(r"^    (noisyrun .*)$", page.read_text("utf-8"), re.MULTILINE)
         ]
     found = [(page, line.rpartition("uv run ")[2]) for page, line in lines]
-    return [(page, line) for page, line in found if line.startswith("noisyrun ") and not re.search(r"[…\[]", line)]
+    complete = [(page, line) for page, line in found if line.startswith("noisyrun ") and not re.search(r"[…\[]", line)]
+    # The example plugin is not installed here: tests/test_example_plugin.py installs it and runs these.
+    return [(page, line) for page, line in complete if "--weighter small-loss" not in line]
 
 
 @pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, runs in blocks("python") if runs])
@@ -45,6 +51,16 @@ def test_python_in_the_documentation_runs(page, text, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     exec(compile(text, page, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
+
+
+def test_the_guide_for_authors_shows_the_example_plugin_as_it_is():
+    guide = (ROOT / "docs" / "authoring" / "index.md").read_text(encoding="utf-8")
+    shown = re.findall(r"<!-- example: (.+?) -->\n```\w+\n(.*?)```", guide, re.DOTALL)
+    assert len(shown) == 5
+    for path, text in shown:
+        assert text == (EXAMPLE / path).read_text(encoding="utf-8"), f"{path}: copy it into the guide"
+    method = (EXAMPLE / "src/noisyrun_small_loss/method.py").read_text(encoding="utf-8")
+    assert len([line for line in method.partition("class ")[2].splitlines() if line.strip()]) < 30
 
 
 @pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, _ in blocks("toml")])
