@@ -41,7 +41,7 @@ class Site:
         (self.folder / f"{name}.py").write_text(textwrap.dedent(source))
         importlib.invalidate_caches()
 
-    def plugin(self, distribution: str, kind: str, name: str, *, api: str = "0.9", fields: str = "pass") -> None:
+    def plugin(self, distribution: str, kind: str, name: str, *, api: str = "1.0", fields: str = "pass") -> None:
         """Install a distribution with one plugin, whose configuration has these fields."""
         module = distribution.replace("-", "_")
         self.install(

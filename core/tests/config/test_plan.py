@@ -105,7 +105,7 @@ def giving(core):
     record = Plugin(
         kind="side_info",
         name="giver",
-        api="0.9",
+        api="1.0",
         summary="x",
         factory=f"{__name__}:Giver",
         config=f"{__name__}:GiverConfig",

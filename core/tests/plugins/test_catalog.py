@@ -74,5 +74,5 @@ def test_a_name_that_fits_other_sockets_is_said(registry):
 
 
 def test_a_published_plugin_is_hinted_at_by_what_pip_is_to_be_given():
-    row = catalog.Row("weighter", "x", "noisyrun-x", "0.9", "", "stable", "pypi:noisyrun-x>=1")
+    row = catalog.Row("weighter", "x", "noisyrun-x", "1.0", "", "stable", "pypi:noisyrun-x>=1")
     assert row.how == "pip install noisyrun-x>=1"

@@ -114,7 +114,7 @@ def test_a_configuration_that_is_no_plugin_config_is_refused_in_a_line(site):
 
 
 @pytest.mark.parametrize(
-    ("api", "remedy"), [("0.10", "newer noisyrun"), ("1.0", "newer noisyrun"), ("0.8", "newer version of the plugin")]
+    ("api", "remedy"), [("1.1", "newer noisyrun"), ("2.0", "newer noisyrun"), ("0.9", "newer version of the plugin")]
 )
 def test_a_plugin_for_another_api_is_left_out_with_the_remedy(site, api, remedy):
     site.plugin("noisyrun-fake", "weighter", "fake", api=api)

@@ -26,7 +26,7 @@ def info(out: Path, **changes) -> RunInfo:
         "out": out,
         "config": {"settings": {"epochs": 2}},
         "parameters": {"epochs": "2", "strange[0]": "x" * 9000, **{f"p{i}": str(i) for i in range(150)}},
-        "tags": {"api": "0.9", "device": "cpu"},
+        "tags": {"api": "1.0", "device": "cpu"},
         "dataset": {"name": "digits", "digests": {"labels": "abc"}},
     }
     return RunInfo(**(fields | changes))
@@ -92,7 +92,7 @@ def test_a_run_killed_and_resumed_is_one_mlflow_run_with_each_epoch_once(fresh, 
     assert run.data.metrics["final/accuracy.last"] == 0.75
     assert run.data.params["p149"] == "149"
     assert run.data.params["strange_0_"] == "x" * 6000
-    assert run.data.tags["api"] == "0.9"
+    assert run.data.tags["api"] == "1.0"
     assert run.inputs.dataset_inputs[0].dataset.name == "digits"
     names = {entry.path for entry in mlflow.list_artifacts(run.info.run_id)}
     assert names == {"config.json", "labels.parquet"}

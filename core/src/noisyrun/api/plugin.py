@@ -10,7 +10,7 @@ import pluggy
 
 #: Version of the contract between noisyrun and its plugins. A plugin fits when the majors agree and its minor is
 #: not newer than this one; below 1.0 the minors must agree.
-API_VERSION = "0.9"
+API_VERSION = "1.0"
 
 #: The sockets, and the two kinds that are no socket: lifecycle observers and recipes come with plugins, too.
 KINDS = ("backbone", "side_info", "prototypes", "weighter", "corrector", "lifecycle")
@@ -46,7 +46,7 @@ class Plugin:
 
     Examples
     --------
-    >>> Plugin(kind="weighter", name="small-loss", api="0.9", summary="Keeps the samples of small loss.",
+    >>> Plugin(kind="weighter", name="small-loss", api="1.0", summary="Keeps the samples of small loss.",
     ...        factory="my_package.method:SmallLoss", config="my_package.config:SmallLossConfig").name
     'small-loss'
     """
@@ -105,7 +105,7 @@ class DiscoverySpec:
         >>> from noisyrun.api import Plugin, hookimpl
         >>> @hookimpl
         ... def noisyrun_plugins():
-        ...     yield Plugin(kind="weighter", name="ones", api="0.9", summary="Weighs every label 1.",
+        ...     yield Plugin(kind="weighter", name="ones", api="1.0", summary="Weighs every label 1.",
         ...                  factory="ones.method:Ones", config="ones.config:OnesConfig")
         >>> [p.name for p in noisyrun_plugins()]
         ['ones']

@@ -18,7 +18,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="prototypes",
         name="cleannet",
-        api="0.9",
+        api="1.0",
         summary="A class embedding learned from reference images, attention and verification labels.",
         factory="noisyrun_cleannet.prototypes:CleanNetPrototypes",
         config="noisyrun_cleannet.config:CleanNetPrototypesConfig",
@@ -27,7 +27,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="weighter",
         name="cleannet",
-        api="0.9",
+        api="1.0",
         summary="Weighs a label by the cosine of its sample to the class; calls it wrong below one threshold.",
         factory="noisyrun_cleannet.weighter:CleanNetWeighter",
         config="noisyrun_cleannet.config:CleanNetWeighterConfig",
@@ -36,7 +36,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="weighter",
         name="naive",
-        api="0.9",
+        api="1.0",
         summary="Takes every label for right: the baseline that any detector has to beat.",
         factory="noisyrun_cleannet.baselines:NaiveWeighter",
         config="noisyrun_cleannet.baselines_config:NaiveConfig",
@@ -45,7 +45,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="weighter",
         name="average",
-        api="0.9",
+        api="1.0",
         summary="Calls a label wrong by the cosine of its sample to the mean of the class's references.",
         factory="noisyrun_cleannet.baselines:AverageWeighter",
         config="noisyrun_cleannet.baselines_config:AverageConfig",
@@ -54,7 +54,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="weighter",
         name="filtering",
-        api="0.9",
+        api="1.0",
         summary="Calls a label wrong that is none of the classifier's K best classes.",
         factory="noisyrun_cleannet.baselines:FilteringWeighter",
         config="noisyrun_cleannet.baselines_config:FilteringConfig",
@@ -63,7 +63,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="weighter",
         name="verified",
-        api="0.9",
+        api="1.0",
         summary="Learns right and wrong class by class: MLP, k-NN, SVM, label propagation or spreading.",
         factory="noisyrun_cleannet.baselines_verified:VerifiedWeighter",
         config="noisyrun_cleannet.baselines_config:VerifiedConfig",

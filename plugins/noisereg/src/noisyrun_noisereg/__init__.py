@@ -30,7 +30,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="corrector",
         name="noisereg",
-        api="0.9",
+        api="1.0",
         summary="A clean net learns from trusted labels, and through a residual net from all noisy ones.",
         factory="noisyrun_noisereg.corrector:Noisereg",
         config="noisyrun_noisereg.config:NoiseregConfig",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from noisyrun.api import Plugin, Recipe, hookimpl
 
-_API = "0.9"
+_API = "1.0"
 _PAPER = (
     "Cheng, Zhou, Zhao, Li, Shang, Zheng, Pan, Xu: Weakly Supervised Learning with Side Information "
     "for Noisy Labeled Images. ECCV 2020"

@@ -18,7 +18,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="prototypes",
         name="smp",
-        api="0.9",
+        api="1.0",
         summary="Several samples a class: dense among their class's samples, and not too much alike.",
         factory="noisyrun_smp.prototypes:SmpPrototypes",
         config="noisyrun_smp.config:SmpPrototypesConfig",
@@ -27,7 +27,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="corrector",
         name="smp",
-        api="0.9",
+        api="1.0",
         summary="Corrects a label to the class whose prototypes the sample is most alike on average.",
         factory="noisyrun_smp.corrector:SmpCorrector",
         config="noisyrun_smp.config:SmpCorrectorConfig",

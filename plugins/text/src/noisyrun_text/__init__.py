@@ -13,7 +13,7 @@ def noisyrun_plugins() -> Iterator[Plugin]:
     yield Plugin(
         kind="side_info",
         name="text",
-        api="0.9",
+        api="1.0",
         summary="Any Hugging Face text encoder, frozen: texts of classes and samples as vectors and tokens.",
         factory="noisyrun_text.transformer:TransformerSideInfo",
         config="noisyrun_text.config:TransformerConfig",
@@ -21,7 +21,7 @@ def noisyrun_plugins() -> Iterator[Plugin]:
     yield Plugin(
         kind="side_info",
         name="fasttext",
-        api="0.9",
+        api="1.0",
         summary="Word vectors from a .vec file (fastText, GloVe), read word by word as needed.",
         factory="noisyrun_text.fasttext:FastTextSideInfo",
         config="noisyrun_text.config:FastTextConfig",
@@ -30,7 +30,7 @@ def noisyrun_plugins() -> Iterator[Plugin]:
     yield Plugin(
         kind="side_info",
         name="tfidf",
-        api="0.9",
+        api="1.0",
         summary="TF-IDF and latent semantic analysis of the data's own texts; needs no downloads.",
         factory="noisyrun_text.tfidf:TfidfSideInfo",
         config="noisyrun_text.config:TfidfConfig",

@@ -13,7 +13,7 @@ def noisyrun_plugins() -> Iterator[Plugin]:
     yield Plugin(
         kind="backbone",
         name="timm",
-        api="0.9",
+        api="1.0",
         summary="Any timm model: ResNet, ConvNeXt, ViT and a thousand others, pre-trained or not.",
         factory="noisyrun_timm.backbone:TimmBackbone",
         config="noisyrun_timm.config:TimmConfig",

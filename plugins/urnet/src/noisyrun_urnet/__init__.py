@@ -26,7 +26,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
         yield Plugin(
             kind="weighter",
             name=f"urnet-{name}",
-            api="0.9",
+            api="1.0",
             summary=summary,
             factory=f"noisyrun_urnet.{_MODULES[name]}:{factory}",
             config=f"noisyrun_urnet.config:{factory}Config",
@@ -35,7 +35,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="corrector",
         name="urnet-label",
-        api="0.9",
+        api="1.0",
         summary="Mixes a fixed share of the baseline's prediction into each label.",
         factory="noisyrun_urnet.label:LabelMix",
         config="noisyrun_urnet.config:LabelMixConfig",

@@ -16,7 +16,7 @@ def noisyrun_plugins() -> Iterable[Plugin]:
     yield Plugin(
         kind="weighter",
         name="small-loss",
-        api="0.9",
+        api="1.0",
         summary="Keeps the labels of smallest loss of each class.",
         factory="noisyrun_small_loss.method:SmallLoss",
         config="noisyrun_small_loss.config:SmallLossConfig",
