@@ -27,7 +27,6 @@ LOOKS = (
     Views(flip=True),
     Views(crops=10),
     Views(flip=True, scales=(1.0, 1.14)),
-    Views(crops=10, scales=(1.14,)),
 )
 
 
