@@ -283,6 +283,27 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def weights_table(rows: list[dict[str, Any]]) -> str:
+    """What the weights of each step fall on, by the clean labels: mean ± standard deviation over seeds, in percent."""
+    columns = "weight on right labels", "right labels of weight 0", "wrong labels of weight 0", "effective sample size"
+    lines = ["| step | " + " | ".join(columns) + " |", "| --- " * 5 + "|"]
+    for step in (*STEPS, *ALONE):
+        runs = [Path(row["run"]) / "labels.parquet" for row in rows if row["step"] == step]
+        found = [_weights(pq.read_table(run)) for run in runs if run.exists()]
+        if found:
+            lines.append(f"| {step} | " + " | ".join(spread([one[n] for one in found]) for n in range(4)) + " |")
+    return "\n".join(lines)
+
+
+def _weights(labels: Any) -> tuple[float, ...]:
+    """Of one run's labels: the four columns of `weights_table`."""
+    weight = np.asarray(labels["weight"], dtype=np.float64)
+    right = np.asarray(labels["observed"]) == np.asarray(labels["truth"])
+    zero = weight == 0
+    effective = weight.sum() ** 2 / (weight**2).sum() / len(weight)
+    return float(weight[right].sum() / weight.sum()), float(zero[right].mean()), float(zero[~right].mean()), effective
+
+
 def _gain(found: Mapping[tuple[str, int], Any], seeds: list[int], step: str, other: str) -> str:
     pairs = [(found[step, s], found[other, s]) for s in seeds if (step, s) in found and (other, s) in found]
     gains = [a["top5"] - b["top5"] for a, b in pairs]
@@ -317,7 +338,8 @@ def main() -> None:
             work_through(options)
         except UserError as error:
             sys.exit(str(error))
-    print(table(results(options.work)))
+    rows = results(options.work)
+    print(f"{table(rows)}\n\n{weights_table(rows)}")
 
 
 if __name__ == "__main__":
