@@ -127,12 +127,21 @@ def test_the_same_seed_and_round_give_the_same_state_and_another_round_another()
     assert not torch.equal(first.weights, later.weights)
 
 
-def test_weighters_multiply_and_their_product_is_the_score() -> None:
-    double = By(lambda rows, labels: 2 * ONE(rows), key="weighter.double", score=lambda rows, labels: -rows)
-    rising = By(lambda rows, labels: rows + 1, key="weighter.rising")
+def test_weights_multiply_and_the_ranks_of_scores_are_averaged() -> None:
+    """Three rows: one score falls (ranks 1, 0.5, 0), the other ties the first two (ranks 0.25, 0.25, 1)."""
+    double = By(lambda rows, labels: 2 * ONE(rows), key="weighter.double", score=lambda rows, labels: -100 * rows)
+    rising = By(lambda rows, labels: rows + 1, key="weighter.rising", score=lambda rows, labels: rows.clamp(min=1))
     state = run(bank_of([0, 1, 2]), Methods(weighters=(double, rising)), **UNSCALED)
     assert state.weights[:, 0].tolist() == [2, 4, 6]
-    assert state.score.tolist() == [2, 4, 6]
+    assert state.score.tolist() == [0.625, 0.375, 0.5]
+
+
+def test_a_weighter_that_ranks_nothing_leaves_the_ranking_to_the_other() -> None:
+    """The weight of a rare class says nothing of right and wrong."""
+    by_class = By(lambda rows, labels: rows + 1, key="weighter.by-class", score=lambda rows, labels: ONE(rows))
+    falling = By(lambda rows, labels: ONE(rows), key="weighter.falling", score=lambda rows, labels: -rows)
+    state = run(bank_of([0, 1, 2]), Methods(weighters=(by_class, falling)), **UNSCALED)
+    assert state.score.tolist() == [0, -1, -2]
 
 
 def test_one_weighter_gives_its_own_score() -> None:

@@ -91,7 +91,7 @@ def weigh(
     weights[seen.rows, seen.slots] = seen.weights
     target_weights = torch.ones(targets.classes.shape)
     target_weights[made.rows, made.slots] = made.weights
-    score = scores[0] if len(scores) == 1 else seen.weights
+    score = _together(scores) if scores else seen.weights
     pair_score = torch.ones(bank.labels.classes.shape)
     pair_score[seen.rows, seen.slots] = score.float()
     pair_wrong = None if wrong is None else torch.zeros(bank.labels.classes.shape, dtype=torch.bool)
@@ -105,6 +105,25 @@ def weigh(
         pair_score,
         pair_wrong,
     )
+
+
+def _together(scores: Sequence[Tensor]) -> Tensor:
+    """One ranking of several: the mean of each score's rank in [0, 1].
+
+    Scores have units of their own, and a weight such as that of a rare class says nothing of right and wrong: a
+    weighter that gives all labels the same score does not take part.
+    """
+    telling = [score for score in scores if len(score) and float(score.max()) > float(score.min())]
+    if len(telling) <= 1:
+        return (telling or list(scores))[0]
+    return torch.stack([_ranks(score) for score in telling]).mean(0)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """float32 [R] in [0, 1], in the order of the values; equal ones share the middle of their places."""
+    _, place, counts = values.unique(return_inverse=True, return_counts=True)
+    middle = counts.cumsum(0).double() - (counts.double() + 1) / 2
+    return (middle / max(1, len(values) - 1)).float()[place]
 
 
 def _observed_pairs(labels: Labels) -> Pairs:
