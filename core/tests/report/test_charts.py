@@ -82,7 +82,7 @@ def test_the_confusion_shows_shares_of_the_observed_class() -> None:
 
 
 def test_names_of_classes_are_escaped(tmp_path: Path) -> None:
-    samples = replace(make_samples(4), task=Task(("<script>", "b&c")))
+    samples = replace(make_samples(4), task=Task(("<script>", "b&c\x08")))
     targets = Targets.hard(torch.tensor([1, 1, 1, 1]), 1.0)
     state = state_of(samples, targets=targets, wrong=torch.tensor([True] * 4), score=torch.arange(4.0))
     files = write_charts(samples, state, tmp_path)

@@ -86,8 +86,11 @@ def test_label_phases_are_marked_on_the_curves() -> None:
 
 
 def test_several_labels_a_sample_are_measured_by_map() -> None:
-    drawn = curves({"history": [{"epoch": 1, "test_accuracy": 0.5, "test_map": 0.5, "test_ap_all": 0.4}]})
-    assert drawn is not None
-    words = [found.text for found in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
-    assert "test mAP" in words
-    assert "test accuracy" not in words
+    multi = {"data": {"labels": "multi"}}
+    for tested in ({"test_accuracy": 0.5, "test_map": 0.5, "test_ap_all": 0.4}, {}):  # a test set need not be there
+        drawn = curves(multi | {"history": [{"epoch": 1, "val_accuracy": 0.5, **tested}]})
+        assert drawn is not None
+        words = {found.text for found in ElementTree.fromstring(drawn).iter(f"{SVG}text")}
+        assert "mAP on noisy validation" in words
+        assert ("test mAP" in words) == bool(tested)
+        assert not words & {"test accuracy", "accuracy on noisy validation"}

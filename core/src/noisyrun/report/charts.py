@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -22,6 +23,9 @@ RIGHT, WRONG, PLAIN, INK = "#2ca02c", "#d62728", "#4c78a8", "#333"
 BARS, MOST_CLASSES = 40, 40
 
 _WIDTH, _HEIGHT, _LEFT, _TOP = 640, 240, 60, 34
+
+#: Characters that no XML may hold, escaped or not.
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def write_charts(samples: Samples, state: LabelState, folder: Path) -> dict[str, str]:
@@ -200,4 +204,5 @@ def _legend(entries: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _cut(words: str) -> str:
+    words = _NO_XML.sub("\ufffd", words)
     return words if len(words) <= 18 else words[:17] + "…"

@@ -18,7 +18,11 @@ def draw(data: Data, outcome: Outcome, baseline: Outcome | None, folder: RunFold
     dict
         File names by what they are; only those there was something to draw for.
     """
-    told: dict[str, Any] = {"history": outcome.history, "rounds": outcome.rounds}
+    told: dict[str, Any] = {
+        "data": {"labels": data.task.labels},
+        "history": outcome.history,
+        "rounds": outcome.rounds,
+    }
     if baseline is not None:
         told["baseline"] = {"history": baseline.history}
     made = {"curves": CURVES} if pictures.write_curves(told, folder.file(CURVES)) else {}

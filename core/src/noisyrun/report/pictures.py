@@ -52,8 +52,7 @@ def curves(summary: Mapping[str, Any]) -> str | None:
     # Without a corrector nothing stands "after correction".
     absent = () if any("changed" in record for record in summary.get("rounds") or ()) else ("label_accuracy_after",)
     labels = [line for line in LABELS if line[0] not in absent]
-    if any("test_ap_all" in record for record in summary.get("history") or ()):
-        # In multi-label data what stands as accuracy is mAP.
+    if (summary.get("data") or {}).get("labels") == "multi":  # what stands as accuracy is mAP
         accuracy = tuple((key, words.replace("accuracy", "mAP"), colour) for key, words, colour in ACCURACY)
     else:
         accuracy = ACCURACY
