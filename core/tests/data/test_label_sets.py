@@ -184,6 +184,12 @@ def test_json_lines_hold_lists(manifest):
     labels = loaded(file).train.labels
     assert labels.classes[:3].tolist() == [[PAD, PAD], [0, PAD], [0, 1]]
     assert labels.known[:3].tolist() == [[PAD] * 3, [0, 2, PAD], [0, 1, PAD]]
+    # No marks are read in text: a bar belongs to the name.
+    file.write_text(
+        "".join(json.dumps({"path": f"{n}.png", "label": ("-tv|set", "a;b")[n % 2]}) + "\n" for n in range(8))
+    )
+    data = loaded(file)
+    assert (data.task.labels, data.task.classes) == ("single", ("-tv|set", "a;b"))
     file.write_text('{"path": "0.png", "labels": ["cat"]}\nno json\n')
     with pytest.raises(UserError, match=r"cannot read .*train.jsonl"):
         loaded(file)
@@ -216,6 +222,8 @@ def test_a_clean_subset_knows_all_pairs_or_a_share_of_them(npz):
     assert (hot(some.trusted) == (~HOT & mask)).all()
     with pytest.raises(UserError, match=r"--data.clean-pairs is for data with several labels a sample"):
         load(RunSettings(clean="0.5", data=DataSettings(clean_pairs=0.5)))
+    with pytest.raises(UserError, match=r"--data.clean-pairs .* give --clean, too"):
+        load(RunSettings(data=DataSettings(clean_pairs=0.5)))
 
 
 def test_verification_holds_labels_against_the_pairs_that_are_known(npz):

@@ -335,6 +335,8 @@ def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int) 
 def _clean_subset(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
     """The trusted clean subset as given, or simulated from clean labels."""
     if settings.clean is None:
+        if settings.data.clean_pairs < 1:
+            raise UserError("--data.clean-pairs is a share of the pairs of the --clean subset: give --clean, too")
         return samples
     if parse_selection("--clean", settings.clean).top is not None:
         raise UserError(

@@ -54,7 +54,7 @@ def _split(files: list[Path], settings: DataSettings, *, test: bool) -> Raw:
     return Raw(
         where,
         np.arange(len(table)),
-        take_roles(table, roles, text_lists=text),
+        take_roles(table, roles, text_lists=files[0].suffix.lower() in (".csv", ".tsv")),
         roles,
         images=FileRefs(root, paths),
     )
