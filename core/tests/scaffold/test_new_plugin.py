@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import runpy
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from noisyrun.api import API_VERSION, UserError
+from noisyrun.api import API_VERSION, Method, UserError
 from noisyrun.cli import main
 from noisyrun.scaffold import SOCKETS, new_plugin
 from noisyrun.testing import check_method
@@ -39,6 +40,20 @@ def test_its_project_names_the_entry_point_by_which_it_is_found(tmp_path: Path) 
     assert project["entry-points"]["noisyrun"] == {"small-loss": "noisyrun_small_loss"}
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"), [("true", "weighter"), ("tensor", "weighter"), ("needs", "corrector"), ("plugin", "backbone")]
+)
+def test_a_name_that_python_or_the_contract_has_taken_makes_another_class(
+    name: str, kind: str, tmp_path: Path, monkeypatch
+) -> None:
+    new_plugin(name, kind, tmp_path / "package")
+    monkeypatch.syspath_prepend(tmp_path / "package" / "src")
+    (record,) = __import__(f"noisyrun_{name}").noisyrun_plugins()
+    module, title = record.factory.split(":")
+    assert title == f"{name.capitalize()}Method"
+    assert issubclass(getattr(import_module(module), title), Method)
+
+
 def test_no_placeholder_is_left(tmp_path: Path) -> None:
     for kind in SOCKETS:
         folder = tmp_path / kind
@@ -53,6 +68,7 @@ def test_no_placeholder_is_left(tmp_path: Path) -> None:
         ([], "new-plugin: name the plugin first"),
         (["Small_Loss", "--socket", "weighter"], "a name is lower-case words joined by hyphens"),
         (["../up", "--socket", "weighter"], "a name is lower-case words joined by hyphens"),
+        (["none", "--socket", "weighter"], "none says that a socket is empty"),
         (["small-loss"], "--socket: say which socket it fits: weighter, corrector"),
         (["small-loss", "--socket", "loss"], "--socket: must be one of weighter, corrector"),
         (["small-loss", "--socket", "weighter", "--out", "full"], "--out: full exists and is not empty"),

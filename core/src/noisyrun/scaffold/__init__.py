@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import API_VERSION
-from noisyrun.scaffold.sockets import SOCKETS
+from noisyrun.scaffold.sockets import SOCKETS, Socket
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 
@@ -54,6 +55,8 @@ def new_plugin(name: str, kind: str, folder: Path) -> list[Path]:
     """
     if not _NAME.match(name):
         raise UserError(f"new-plugin: a name is lower-case words joined by hyphens, as in small-loss (got {name!r})")
+    if name == "none":
+        raise UserError("new-plugin: none says that a socket is empty, so no plugin can have that name")
     if kind not in SOCKETS:
         known = ", ".join(option(socket) for socket in SOCKETS)
         raise UserError(f"--socket: must be one of {known} (got {option(kind)!r})")
@@ -83,6 +86,8 @@ def option(kind: str) -> str:
 def _words(name: str, kind: str) -> dict[str, str]:
     socket = SOCKETS[kind]
     title = "".join(word.capitalize() for word in name.split("-"))
+    if keyword.iskeyword(title) or title in _names(socket):
+        title += "Method"
     identifier = name.replace("-", "_")
     words = {
         "name": name,
@@ -97,6 +102,11 @@ def _words(name: str, kind: str) -> dict[str, str]:
         "example": socket.example,
     }
     return words | {part: _filled(getattr(socket, part), words) for part in _PARTS}
+
+
+def _names(socket: Socket) -> set[str]:
+    """What the modules of the package import, beside which a class of that name could not stand."""
+    return {"Plugin", *re.findall(r"\w+", " ".join((socket.imports, socket.uses, socket.base)))}
 
 
 def _template(name: str) -> str:
