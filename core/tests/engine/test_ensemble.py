@@ -138,6 +138,13 @@ def test_what_does_not_fit_is_refused_before_training(folders, on_features, tmp_
     assert "shape" in refusal(strange, out)
 
 
+def test_a_plan_refuses_an_ensemble_that_a_run_would_refuse(folders, tmp_path, capsys):
+    words = ["plan", "--no-cost", "--tracking", "none", "--data.subset", "200", "--eval.ensemble"]
+    assert main([*words, str(folders / "s0")]) == 0
+    assert main([*words, str(tmp_path / "nothing")]) == 2
+    assert "--eval.ensemble: " in capsys.readouterr().err
+
+
 def test_images_of_another_size_are_refused(folders, tmp_path):
     with pytest.raises(
         UserError, match=r"^--eval.ensemble: .*s0: is a run on images of 1 × 8 × 8, but .* 1 × 12 × 12$"

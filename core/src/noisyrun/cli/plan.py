@@ -41,11 +41,15 @@ def main(words: list[str]) -> int:
     config = configure(given)
     from noisyrun import data as sources
     from noisyrun.cost import estimate
+    from noisyrun.engine.device import device_of
+    from noisyrun.engine.ensemble import load_members
     from noisyrun.plan import examine, make_methods
 
     methods = make_methods(config)
     data = sources.load(config.settings)
     plan = examine(config, methods, data)
+    # Refuses what a run would refuse; the networks are not kept.
+    load_members(config.settings.eval.ensemble, data, config.settings, device_of(config.settings.device))
     cost = None if cheap else estimate(plan, data)
     if as_json:
         print(json.dumps(_record(plan, data, cost), indent=2))
