@@ -18,7 +18,8 @@ from noisyrun.api import API_VERSION
 EXAMPLE = Path(__file__).resolve().parent.parent / "docs" / "authoring" / "example"
 RECORD = "src/noisyrun_small_loss/__init__.py"
 #: A run of a second or so.
-TINY = "--epochs 2 --data.subset 150 --backbone small-cnn --backbone.width 4 --batch-size 64 --tracking none".split()
+TINY = ["--epochs", "2", "--data.subset", "150", "--batch-size", "64", "--tracking", "none"]
+TINY += ["--backbone", "small-cnn", "--backbone.width", "4"]
 
 pytestmark = pytest.mark.skipif(shutil.which("uv") is None, reason="uv builds and installs the example; it is not here")
 
