@@ -178,6 +178,16 @@ def test_state_brings_back_the_same_judgement(make: Any) -> None:
     assert torch.equal(second(block, block.observed, None, SideInfo()).score, made.score)
 
 
+@pytest.mark.parametrize(
+    "make", [lambda: AverageWeighter(AverageConfig(delta=0.3)), lambda: FilteringWeighter(FilteringConfig(k=2))]
+)
+def test_a_setting_given_outlives_the_state_of_one_that_was_not_fitted(make: Any) -> None:
+    bank, _ = scene()
+    restored = make()
+    restored.load_state_dict({})
+    assert torch.equal(judge(restored, bank).wrong, judge(make(), bank).wrong)
+
+
 def test_only_what_is_chosen_by_verification_labels_needs_them() -> None:
     assert not FilteringWeighter(FilteringConfig(k=2)).needs.verification
     assert FilteringWeighter(FilteringConfig()).needs.verification

@@ -10,6 +10,7 @@ from synthetic import KEY, Data, builder, make
 
 from noisyrun.api import PAD, Exhibit, FeatureBank, Needs, Phase, Prototypes, SideInfo, UserError
 from noisyrun.testing import make_bank, make_phase
+from noisyrun_cleannet import training
 from noisyrun_cleannet.config import CleanNetPrototypesConfig
 from noisyrun_cleannet.equations import best_threshold
 from noisyrun_cleannet.prototypes import attention_exhibit, input_of
@@ -188,6 +189,16 @@ def test_the_network_of_least_error_on_held_out_labels_is_kept() -> None:
     found = class_cosine(kept.embed(data.features[held]), data.labels[held], kept)
     error = best_threshold(found, data.right[held], data.labels[held])[1]
     assert logged["held_error"] == pytest.approx(error)
+
+
+@pytest.mark.parametrize(("patience", "last"), [(3, 70), (6, 110)])
+def test_the_lower_rate_has_its_own_looks(patience: int, last: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No look brings a gain but the first, and half of the steps come before or after the patience is at an end.
+    monkeypatch.setattr(training, "held_out", lambda *_: (0.5, 0.5))
+    logged: dict[str, Any] = {}
+    builder(steps=120, check_every=10, patience=patience)(make().bank(), SideInfo(), phase(log=logged.__setitem__))
+    assert logged["best_step"] == 10
+    assert logged["steps"] == last
 
 
 def test_without_held_out_labels_all_steps_are_taken() -> None:

@@ -149,6 +149,20 @@ def test_predictions_verify_some_samples_of_each_class_and_hold_out_others() -> 
     assert torch.equal(train.rows, again.rows)
 
 
+@pytest.mark.parametrize(("learns", "chooses"), [(5, 60), (60, 5), (20, 1000), (1, 3)])
+def test_no_part_chooses_by_what_another_one_of_another_size_trains_on(learns: int, chooses: int) -> None:
+    data = make()
+    known = data.bank(logits=torch.nn.functional.one_hot(data.truth, 4).float(), verified=None)
+    split = {"train": learns, "held": chooses}
+    train, held = (
+        pairs_of(known, name, CleanNetWeighterConfig(verification="predictions", top_k=1, per_class=n), phase())
+        for name, n in split.items()
+    )
+    assert len(train.verified)
+    assert len(held.verified)
+    assert not set(train.verified.rows.tolist()) & set(held.verified.rows.tolist())
+
+
 def test_predictions_that_a_stage_kept_can_be_gone_by() -> None:
     data = make()
     kept = {"teacher": (data.truth.unsqueeze(1), torch.ones(360, 1))}

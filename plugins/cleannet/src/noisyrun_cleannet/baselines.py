@@ -80,7 +80,7 @@ class AverageWeighter(SampleWeighter[AverageConfig]):
         return {"delta": self.delta, "means": self.means.cpu(), "present": self.present.cpu()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.delta = state.get("delta")
+        self.delta = state.get("delta", self.config.delta)
         self.means = state.get("means")
         self.present = state.get("present")
 
@@ -152,7 +152,7 @@ class FilteringWeighter(SampleWeighter[FilteringConfig]):
         return {"k": self.k}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.k = state.get("k")
+        self.k = state.get("k", self.config.k)
 
 
 def place_of(best: Tensor, labels: Tensor) -> Tensor:

@@ -110,7 +110,8 @@ def train(
         total += loss.detach()
         since += 1
         if not lowered and 2 * step >= steps:
-            lowered = _lower(optimizer)
+            # Looks at the higher rate do not count against the lower one.
+            lowered, best.looks_since = _lower(optimizer), 0
         if step % config.check_every and step < steps:
             continue
         phase.log("loss", float(total) / since)

@@ -94,7 +94,8 @@ def _by_predictions(
         mixed = members[torch.randperm(len(members), generator=generator)]
         # A small class is shared out in the same ratio.
         aside = min(held, len(members) // (_TRAIN_TO_HELD + 1))
-        chosen[mixed[:aside] if split == "held" else mixed[aside : aside + config.per_class]] = True
+        # From either end: parts that were told different numbers do not overlap, either.
+        chosen[mixed[:aside] if split == "held" else mixed[max(aside, len(members) - config.per_class) :]] = True
     where = chosen.nonzero()[:, 0]
     relevance = torch.full((len(rows),), -1, dtype=torch.int8)
     relevance[where] = (best[rows[where], : config.top_k] == classes[where].unsqueeze(1)).any(1).to(torch.int8)
