@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from noisyrun import runner
@@ -218,6 +219,14 @@ def test_plan_shows_sockets_data_stages_and_cost(cli):
     assert code == 0
     for word in ("digits", "10 (single-label)", "small-cnn", "train", "1 epochs", "about", "Demonstration"):
         assert word in out
+
+
+def test_plan_shows_names_of_classes_as_they_are(cli, tmp_path):
+    names = np.array(["[/]", "[bold]x", "it\x1b[31m"])
+    np.savez(tmp_path / "some.npz", features=np.eye(30), noisy_label=np.arange(30) % 3, classes=names)
+    code, out, _ = cli(f"plan --dataset {tmp_path / 'some.npz'} --no-cost --tracking none")
+    assert code == 0
+    assert "[/], [bold]x, it\ufffd[31m" in " ".join(out.split())
 
 
 def test_plan_shows_which_stage_has_no_parts_which_labels_and_which_batches(cli, tmp_path, monkeypatch):

@@ -99,18 +99,23 @@ def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
 
     console = Console(highlight=False)
     console.print(f"[bold]Data[/]  {escape(data.name)}")
-    console.print(_grid(_sizes(data)))
+    console.print(_grid([(what, escape(_printable(text))) for what, text in _sizes(data)]))
     console.print(_grid([("note", escape(note)) for note in (*data.notes, *plan.config.notes)]))
     console.print("\n[bold]Sockets[/]")
     console.print(_sockets(plan))
     if waiting := [need for need in plan.needs if need.method.startswith("stage ")]:
-        console.print(_grid([(need.method, _mark(need.met) + need.what) for need in waiting]))
+        console.print(_grid([(escape(need.method), _mark(need.met) + need.what) for need in waiting]))
     console.print(f"\n[bold]Stages[/]  batches: {plan.batches}")
     console.print(_stages(plan, data))
     if cost is not None:
         console.print(f"\n[bold]Cost[/]  estimated on {cost.device}, without what the methods compute on the features")
         console.print(_grid(_cost(cost)))
     _rule(console, plan)
+
+
+def _printable(text: str) -> str:
+    """Text whose control characters, such as those that colour a terminal, do nothing."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _rule(console: Console, plan: Plan) -> None:
@@ -157,6 +162,7 @@ def _home(plan: Plan, kind: str, name: str) -> str:
 
 
 def _stages(plan: Plan, data: Data) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
     from noisyrun.cost import label_phases
@@ -174,7 +180,7 @@ def _stages(plan: Plan, data: Data) -> Table:
         when = f"{phases}, {stage.label_phase}" if phases else "–"
         optimizer, schedule = stage.optimizer or train.optimizer, stage.schedule or train.schedule
         rate = f"{optimizer.lr:g} {schedule.name} ({optimizer.name})"
-        table.add_row(f"[bold]{stage.name}[/]", length, samples, trains, when, rate)
+        table.add_row(f"[bold]{escape(stage.name)}[/]", length, samples, trains, when, rate)
     return table
 
 
