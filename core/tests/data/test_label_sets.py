@@ -115,7 +115,12 @@ def broken(row, column, value, kind=np.float32):
         ({"labels": broken(7, 2, 0.5)}, r"row 7, column 2 of 'labels' in .* must be 1, 0, or −1 .*\(got 0.5\)"),
         ({"labels": broken(7, 2, 2, np.int64)}, r"row 7, column 2 of 'labels' .*\(got 2\)"),
         ({"labels": HOT, "known": broken(4, 1, -1)}, r"row 4, column 1 of 'known' in .* must be 1 \(known\) or 0"),
+        (
+            {"labels": HOT, "known": KNOWN[:, 0]},
+            r"'known' in .* a mask .* column for each class \(its shape is \[24\]\)",
+        ),
         ({"labels": HOT, "known": KNOWN[:, :3]}, r"must be of one shape \(they are \[24, 3\] and \[24, 4\]\)"),
+        ({"labels": HOT & False}, r"no class holds for any sample; training needs labels of two"),
         (
             {"noisy_labels": HOT, "clean_labels": HOT[:, :3]},
             r"not of as many classes \('noisy_labels' 4, 'clean_labels' 3\)",

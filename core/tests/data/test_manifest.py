@@ -221,6 +221,16 @@ def test_one_class_only_is_an_error(manifest):
         _load(manifest({"label": [1] * 8}))
 
 
+def test_a_test_set_may_have_one_class_only(manifest):
+    train = manifest({"label": LABELS})
+    rows = train.read_text().splitlines()
+    kept = [rows[0], *(row for row in rows[1:] if row.split(",")[1] == str(LABELS[0]))]
+    train.with_name("one.csv").write_text("\n".join(kept) + "\n")
+    test = _load(train, test=str(train.with_name("one.csv"))).test
+    assert len(test) == len(kept) - 1
+    assert len(test.labels.single.unique()) == 1
+
+
 def test_a_verification_that_is_neither_yes_nor_no_is_named(manifest):
     path = manifest({"label": LABELS, "verified": ["1", "maybe"] + [""] * 6})
     with pytest.raises(UserError, match=r"column 'verified' must hold 1, 0 or nothing .got 'maybe' in row 1"):

@@ -83,6 +83,7 @@ def assemble(raw: RawData, settings: RunSettings) -> Data:
     skip = settings.data.on_bad_image == "skip"
     task = _task(raw, classes, shape, settings.train.loss)
     everything, train = _samples(train, task, classes, skip, notes)
+    _need_classes(train, everything)
     test = None if raw.test is None else _test(_samples(raw.test, task, classes, skip, notes)[0])
     everything, noise = inject.inject(everything, settings, raw, notes)
     digests = {
@@ -157,7 +158,7 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
     verified = flags(raw, "verified")
     if not task.multi:
         _need_one(raw, {"trusted": trusted, "truth": truth})
-    _need_labels(raw, observed, trusted, task.multi)
+        _need_labels(raw, observed, trusted)
     source, source_names = named(raw, "source")
     return (
         Samples(
@@ -209,15 +210,22 @@ def _trusted(raw: Raw, classes: Classes, observed: Labels) -> tuple[Labels, Tens
     return trusted, clean
 
 
-def _need_labels(raw: Raw, observed: Labels, trusted: Labels, multi: bool) -> None:
-    """A sample without an observed label is of use only when it has a trusted one."""
-    classes, sure = observed.classes, trusted.classes
+def _need_classes(raw: Raw, samples: Samples) -> None:
+    """What is trained on has labels of two classes; a test set may have those of one."""
+    classes = samples.labels.classes
     present = classes[classes != PAD].unique()
-    if len(present) < 2 and not bool((sure != PAD).any()):
+    if len(present) < 2 and not bool((samples.trusted.classes != PAD).any()):
+        if samples.task.multi:
+            only = f"only class {samples.task.classes[int(present[0])]!r}" if len(present) else "no class"
+            raise UserError(f"{raw.where}: {only} holds for any sample; training needs labels of two or more")
         only = f"label {int(present[0])}" if len(present) else "nothing"
         raise UserError(f"every sample of {raw.where} has {only}: training needs two classes or more")
-    bare = ((classes == PAD).all(1) & (sure == PAD).all(1)).nonzero()
-    if len(bare) and not multi:
+
+
+def _need_labels(raw: Raw, observed: Labels, trusted: Labels) -> None:
+    """A sample without an observed label is of use only when it has a trusted one."""
+    bare = ((observed.classes == PAD).all(1) & (trusted.classes == PAD).all(1)).nonzero()
+    if len(bare):
         raise UserError(f"{raw.row(int(bare[0]))} has no label ({len(bare)} such rows)")
 
 

@@ -32,6 +32,11 @@ def label_columns(
     columns, widths = {}, dict[str, int]()
     for role, values in arrays.items():
         name = names.get(role, role)
+        if role in KNOWN.values() and values.dtype.kind == "b" and (values.ndim != 2 or values.shape[1] == 1):
+            raise UserError(
+                f"{name!r} in {where}: a mask of known pairs has a column for each class "
+                f"(its shape is {list(values.shape)})"
+            )
         matrix = values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "iubf"
         if not matrix or role not in (*KNOWN, *KNOWN.values(), *ABSENT.values()):
             columns[role] = plain_column(values, name, where)
