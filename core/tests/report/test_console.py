@@ -163,3 +163,13 @@ def test_shares_and_sizes_read_well():
     assert percent(None) == "–"
     assert points(-0.0123) == "-1.2"
     assert [size(512), size(3 << 20), size(5 << 30)] == ["512 B", "3 MiB", "5.00 GiB"]
+
+
+def test_an_evaluation_of_several_labels_names_each_measure_once():
+    console, out, _ = spoken()
+    plain = {"accuracy": 0.5, "map": 0.5, "ap_all": 0.4}
+    console.evaluation({"plain": plain, "test": plain, "shown": "5 crops", "seconds": 1.0})
+    shown = out.getvalue()
+    assert "accuracy" not in shown
+    assert "mAP" in shown
+    assert "AP over all pairs" in shown

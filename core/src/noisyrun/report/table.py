@@ -69,6 +69,10 @@ def accuracy_table(
     return made
 
 
+#: Measures whose key is not their name.
+_MEASURES = {"map": "mAP", "ap_all": "AP over all pairs", "top5": "top-5 accuracy"}
+
+
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     """Every measure on the test set: of one network on images as they are, and averaged."""
     made = plain_table("test set", "one network, images as they are")
@@ -76,8 +80,11 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     if averaged:
         made.add_column(evaluation["shown"], justify="right")
         made.add_column("gain", justify="right")
+    several = "map" in evaluation["plain"]
     for name, value in evaluation["plain"].items():
-        row = [name.replace("_", " "), f"[bold]{percent(value)}[/]"]
+        if several and name == "accuracy":  # the same as mAP
+            continue
+        row = [_MEASURES.get(name, name.replace("_", " ")), f"[bold]{percent(value)}[/]"]
         if averaged:
             row += [f"[bold]{percent(averaged[name])}[/]", gain(averaged[name] - value)]
         made.add_row(*row)
