@@ -258,7 +258,8 @@ class _Detector:
 
 def _need_judges(methods: Methods) -> None:
     if not methods.judge_labels:
-        raise UserError("detect: choose what judges the labels: --weighter NAME, --corrector NAME, or both")
+        trained = "".join(f"{method.key} only trains a part of the network; " for method in methods.correctors)
+        raise UserError(f"detect: {trained}choose what judges the labels: --weighter NAME, --corrector NAME, or both")
 
 
 def _untrained(methods: Methods) -> list[str]:

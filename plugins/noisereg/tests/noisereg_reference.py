@@ -30,13 +30,13 @@ def sigma(x: float) -> float:
 
 
 def sample_loss(probabilities: Vector, labels: Vector, known: Sequence[bool]) -> float:
-    """A term of equations 5 and 6, averaged over the classes that are known."""
+    """A term of equations 5 and 6, over the classes that are known."""
     terms = [
         -(y * math.log(p) + (1 - y) * math.log(1 - p))
         for p, y, is_known in zip(probabilities, labels, known)
         if is_known
     ]
-    return sum(terms) / len(terms)
+    return sum(terms)
 
 
 def objective(

@@ -165,16 +165,16 @@ def test_several_labels_count_where_they_are_known() -> None:
     trusted = Labels(torch.tensor([[0, PAD]]), torch.tensor([[0, 2]]))
     noisy = Labels(torch.tensor([[1]]), torch.tensor([[0, 1]]))
     given = single_row(trusted=trusted, clean=torch.tensor([True]), labels=noisy, targets=Targets.of(noisy))
-    assert float(clean_loss(LOGITS, given, multi=True)) == pytest.approx(math.log(4 / 3))
+    assert float(clean_loss(LOGITS, given, multi=True)) == pytest.approx(2 * math.log(4 / 3))
     noise = noise_loss(LOGITS, given, multi=True, of_clean=True)
-    assert float(noise) == pytest.approx((math.log(4) + math.log(2)) / 2)
+    assert float(noise) == pytest.approx(math.log(4) + math.log(2))
     assert float(noise_loss(LOGITS, given, multi=True)) == 0.0
 
 
 def test_of_several_labels_none_at_all_is_an_answer_but_nothing_known_is_none() -> None:
     nothing = Labels(torch.tensor([[PAD]]))
     given = single_row(labels=nothing, targets=Targets.of(nothing), trusted=nothing, clean=torch.tensor([True]))
-    wanted = (math.log(4) + math.log(2) + math.log(4 / 3)) / 3
+    wanted = math.log(4) + math.log(2) + math.log(4 / 3)
     assert float(noise_loss(LOGITS, given, multi=True, of_clean=True)) == pytest.approx(wanted)
     assert float(clean_loss(LOGITS, given, multi=True)) == pytest.approx(wanted)
     unknown = Labels(torch.tensor([[PAD]]), torch.tensor([[PAD]]))
@@ -185,8 +185,8 @@ def test_of_several_labels_none_at_all_is_an_answer_but_nothing_known_is_none() 
 
 def test_corrected_labels_and_weights_of_other_methods_enter_the_noisy_loss() -> None:
     # Observed class 0 weighs 0.5, corrected class 1 weighs 2; a quarter of the loss is the corrected one's.
-    first = functional.binary_cross_entropy_with_logits(LOGITS[0], torch.tensor(one_hot(0)))
-    second = functional.binary_cross_entropy_with_logits(LOGITS[0], torch.tensor(one_hot(1)))
+    first = functional.binary_cross_entropy_with_logits(LOGITS[0], torch.tensor(one_hot(0)), reduction="sum")
+    second = functional.binary_cross_entropy_with_logits(LOGITS[0], torch.tensor(one_hot(1)), reduction="sum")
     given = single_row(
         weights=torch.tensor([[0.5]]),
         targets=Targets.hard(torch.tensor([1]), 0.25),
@@ -200,7 +200,7 @@ def test_a_weight_of_several_labels_is_that_of_its_pair() -> None:
     noisy = Labels(torch.tensor([[0, 1]]))
     given = single_row(labels=noisy, targets=Targets.of(noisy), weights=torch.tensor([[0.0, 3.0]]))
     # Class 0 counts nothing, class 1 thrice, class 2 is absent with weight 1.
-    wanted = (3 * math.log(2) + math.log(4 / 3)) / 3
+    wanted = 3 * math.log(2) + math.log(4 / 3)
     assert float(noise_loss(LOGITS, given, multi=True)) == pytest.approx(wanted)
 
 

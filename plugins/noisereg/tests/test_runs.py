@@ -97,6 +97,11 @@ def test_few_clean_labels_in_part_or_without_noisy_ones_are_learned_from(
     assert done.summary["label_accuracy"]["after"] is None
 
 
+def test_it_learns_at_the_default_settings_of_a_run(single: Path, tmp_path: Path) -> None:
+    done = train(single, tmp_path / "run", corrector={"noisereg": {"hidden": 32}}, epochs=20)
+    assert done.summary["accuracy"]["last"] > 0.8
+
+
 def test_a_run_that_is_killed_and_resumed_ends_in_the_same_weights(
     several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

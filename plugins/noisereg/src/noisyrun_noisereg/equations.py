@@ -64,9 +64,10 @@ def noisy_probability(r: Tensor, c: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, known: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Binary cross entropy of each sample: the mean over the classes whose label is known.
+    """Binary cross entropy of each sample: the sum over the classes whose label is known.
 
-    The paper sums over no class in writing; the mean is ours. Its scale is the same in both losses.
+    The paper's y·ln(h) is taken as a product of vectors. A mean would make the gradient of a logit smaller the more
+    classes there are, and SGD at usual rates slow.
 
     Parameters
     ----------
@@ -88,7 +89,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, known: Tensor, weights: Tensor
     """
     losses = functional.softplus(logits) - labels * logits
     losses = losses if weights is None else losses * weights
-    return torch.where(known, losses, 0.0).sum(1) / known.sum(1).clamp(min=1)
+    return torch.where(known, losses, 0.0).sum(1)
 
 
 def mean_over(losses: Tensor, own: Tensor) -> Tensor:
