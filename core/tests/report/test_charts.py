@@ -109,3 +109,28 @@ def test_right_is_green() -> None:
     chart = weights_chart(samples, state_of(samples, score=torch.arange(4.0)))
     assert chart is not None
     assert f'fill="{RIGHT}"' in chart
+
+
+def test_labels_of_which_nothing_is_known_are_neither_right_nor_wrong() -> None:
+    samples = replace(make_samples(4), truth=Labels.of(torch.tensor([0, -1, 1, -1])))
+    state = state_of(samples, score=torch.arange(4.0), wrong=torch.tensor([True] * 4))
+    chart = weights_chart(samples, state)
+    assert chart is not None
+    assert {"right: 1", "wrong: 1"} <= set(words(chart))
+    marks = noise_chart(samples, state)
+    assert marks is not None
+    # One of the two labels "a" is wrong; of the labels "b" nothing is known.
+    found = [float(x) for x in re.findall(rf'<path d="M([\d.]+) [\d.]+v19" stroke="{WRONG}"', marks)]
+    assert sorted(found) == [60 + 120.0, 60 + 120 + 450 * 0.5]
+
+
+def test_with_several_labels_only_known_pairs_are_right_or_wrong() -> None:
+    task = Task(("a", "b"), "multi")
+    observed, truth = (
+        Labels(torch.tensor([[0, 1], [0, 1]])),
+        Labels(torch.tensor([[0], [-1]]), torch.tensor([[0], [1]])),
+    )
+    samples = replace(make_samples(2), task=task, labels=observed, truth=truth)
+    chart = weights_chart(samples, state_of(samples, weights=torch.tensor([[0.0, 1.0], [0.5, 1.0]])))
+    assert chart is not None
+    assert {"right: 1", "wrong: 1"} <= set(words(chart))

@@ -16,6 +16,7 @@ from noisyrun.data.samples import Samples
 from noisyrun.engine.corrections import corrected_labels
 from noisyrun.engine.label_state import LabelState
 from noisyrun.files import write_text
+from noisyrun.report import metrics
 from noisyrun.report.gallery import judged_pairs
 
 RIGHT, WRONG, PLAIN, INK = "#2ca02c", "#d62728", "#4c78a8", "#333"
@@ -53,10 +54,10 @@ def weights_chart(samples: Samples, state: LabelState) -> str | None:
     if not varied:
         return None
     what, values = next(iter(varied.items()))
-    right = _right(samples, rows, slots)
+    truth = _truth(samples, rows, slots)
     groups = {"labels": (values, PLAIN)}
-    if right is not None:
-        groups = {"right": (values[right], RIGHT), "wrong": (values[~right], WRONG)}
+    if truth is not None:
+        groups = {"right": (values[truth[0]], RIGHT), "wrong": (values[truth[1]], WRONG)}
     low, high = float(values.min()), float(values.max())
     counts = {name: torch.histc(part.float(), BARS, low, high) for name, (part, _) in groups.items()}
     tallest = max(float(count.max()) for count in counts.values()) or 1.0
@@ -87,8 +88,11 @@ def noise_chart(samples: Samples, state: LabelState) -> str | None:
     labels, count = samples.labels.classes[rows, slots], samples.task.num_classes
     total = torch.bincount(labels, minlength=count).clamp(min=1)
     said = torch.bincount(labels, called.double(), minlength=count) / total
-    right = _right(samples, rows, slots)
-    true = None if right is None else torch.bincount(labels, (~right).double(), minlength=count) / total
+    truth = _truth(samples, rows, slots)
+    true = None
+    if truth is not None:
+        known = torch.bincount(labels, (truth[0] | truth[1]).double(), minlength=count).clamp(min=1)
+        true = torch.bincount(labels, truth[1].double(), minlength=count) / known
     order = said.argsort(descending=True, stable=True)[:MOST_CLASSES].tolist()
     body = []
     for place, c in enumerate(order):
@@ -164,12 +168,15 @@ def prototype_exhibit(samples: Samples, state: LabelState) -> Exhibit | None:
     )
 
 
-def _right(samples: Samples, rows: Tensor, slots: Tensor) -> Tensor | None:
-    """bool [n]: which observed labels are true; None where clean labels are not known."""
+def _truth(samples: Samples, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Which observed labels are known to be right, and which to be wrong, bool [n] each; None without clean labels."""
     if samples.truth is None:
         return None
-    truth = samples.truth.classes[rows]
-    return (truth == samples.labels.classes[rows, slots].unsqueeze(1)).any(1)
+    if samples.task.multi:
+        wrong, known = (pairs[rows, slots] for pairs in metrics.wrong_pairs(samples.labels, samples.truth))
+    else:
+        wrong, known = (of_sample[rows] for of_sample in metrics.truly_wrong(samples.labels, samples.truth))
+    return known & ~wrong, known & wrong
 
 
 def _svg(title: str, body: Sequence[str], height: float) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from noisyrun.engine.corrections import corrected_labels
 from noisyrun.files import atomic, write_text
+from noisyrun.report import metrics
 
 if TYPE_CHECKING:
     from noisyrun.api.labels import Labels
@@ -169,12 +170,14 @@ def _panel(lines: Sequence[Line], top: float, last: float, phases: Sequence[floa
 
 
 def _frame(samples: Samples, row: int) -> str:
+    """Red around a sample one of whose labels is known to be wrong, green where they are right, else grey."""
     if samples.truth is None:
         return "#bbbbbb"
-    truth, seen = (set(labels.classes[row].tolist()) - {-1} for labels in (samples.truth, samples.labels))
-    if not truth:
+    one = torch.tensor([row])
+    wrong, known = metrics.truly_wrong(samples.labels.take(one), samples.truth.take(one))
+    if not bool(known):
         return "#bbbbbb"
-    return "#2ca02c" if truth == seen else "#d62728"
+    return "#d62728" if bool(wrong) else "#2ca02c"
 
 
 def picture(pixels: Tensor) -> Any:
