@@ -13,6 +13,7 @@ from PIL import Image
 import noisyrun
 from noisyrun import data as datasets
 from noisyrun.api import UserError
+from noisyrun.cli import main
 from noisyrun.config.resolve import resolve
 from noisyrun.plan import Plan, examine, make_methods
 from noisyrun.plugins import Switches, discover
@@ -123,3 +124,12 @@ def test_a_class_that_wordnet_lacks_is_found_before_the_folder_is_made(tmp_path,
         noisyrun.run(settings | {"recipe": "sinet-small"})
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_says_of_each_stage_how_its_batches_are_drawn(capsys, monkeypatch) -> None:
+    """Bags are drawn where the part that asks for them takes part, and not in the baseline before."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["plan", "--recipe", "urnet-small", "--no-cost", "--tracking", "none"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "epochs" in line}
+    assert "bags of 3 of one class" in rows["urnet"]
+    assert "bags" not in rows["baseline"]

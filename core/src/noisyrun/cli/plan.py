@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from noisyrun.api.errors import UserError
-from noisyrun.api.needs import Batches
+from noisyrun.api.needs import UNIFORM
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import configure, wants_help
 from noisyrun.config import flags
@@ -105,7 +105,7 @@ def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
     console.print(_sockets(plan))
     if waiting := [need for need in plan.needs if need.method.startswith("stage ")]:
         console.print(_grid([(escape(need.method), _mark(need.met) + need.what) for need in waiting]))
-    console.print(f"\n[bold]Stages[/]  batches: {plan.batches}")
+    console.print("\n[bold]Stages[/]")
     console.print(_stages(plan, data))
     if cost is not None:
         console.print(f"\n[bold]Cost[/]  estimated on {cost.device}, without what the methods compute on the features")
@@ -166,6 +166,7 @@ def _stages(plan: Plan, data: Data) -> Table:
     from rich.table import Table
 
     from noisyrun.cost import label_phases
+    from noisyrun.engine.stages import batches_of
 
     table = Table(box=None, padding=(0, 2), header_style="dim")
     for name in ("stage", "length", "samples", "trains", "label phases", "learning rate"):
@@ -174,7 +175,8 @@ def _stages(plan: Plan, data: Data) -> Table:
     for stage in plan.stages:
         length = f"{stage.epochs} epochs" if stage.epochs else f"{stage.steps:,} steps"
         samples = stage.samples if stage.targets == "corrected" else f"{stage.samples}, {stage.targets} labels"
-        samples += f", {Batches.parse(stage.batches)}" if stage.batches else ""
+        drawn = batches_of(stage, plan.batches)
+        samples += "" if drawn == UNIFORM else f", {drawn}"
         trains = stage.trains if stage.online else f"{stage.trains}, without parts"
         phases = label_phases(stage, data.train, plan.config.settings.batch_size)
         when = f"{phases}, {stage.label_phase}" if phases else "–"
