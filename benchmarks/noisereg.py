@@ -227,7 +227,7 @@ def table(given: argparse.Namespace) -> str:
     measures = [name for name in ("accuracy", "map", "ap_all") if any(name in row for row in rows)]
     if "map" in measures:
         measures.remove("accuracy")  # which is mAP
-    heads = [f"{name}, {share:.0%} clean" for name in measures for share in given.clean]
+    heads = [f"{name}, {100 * share:g} % clean" for name in measures for share in given.clean]
     lines = ["| method | " + " | ".join(heads) + " |", "| --- " * (len(heads) + 1) + "|"]
     for method in given.methods:
         cells = []
