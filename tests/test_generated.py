@@ -49,3 +49,8 @@ def test_the_example_of_the_conformance_page_passes_as_it_stands(tmp_path: Path)
     assert done.returncode == 0, done.stdout
     assert found is not None
     assert int(found[1]) > 20
+
+
+def test_the_page_of_settings_is_what_help_says() -> None:
+    settings = script("settings")
+    assert settings.PAGE.read_text(encoding="utf-8") == settings.page(), "run python scripts/settings.py"

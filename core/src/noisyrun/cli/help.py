@@ -127,7 +127,7 @@ def _topic(topic: str) -> str:
     from noisyrun.suggest import did_you_mean
 
     name = topic.removeprefix("--").replace("-", "_")
-    if name in VERBS:
+    if name in {verb.replace("-", "_") for verb in VERBS}:
         from importlib import import_module
 
         usage: str = import_module(f"noisyrun.cli.{name}").USAGE

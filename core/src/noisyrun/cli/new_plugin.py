@@ -9,20 +9,20 @@ from noisyrun.cli.common import nothing_left, wants_help
 from noisyrun.config import flags
 from noisyrun.scaffold import SOCKETS, new_plugin, option
 
-USAGE = """\
+USAGE = f"""\
 noisyrun new-plugin NAME --socket SOCKET [--out DIR]
 
 Write a package for a plugin of your own, called NAME (lower-case words joined by hyphens). It installs with pip, is
 used as --SOCKET NAME, and passes the conformance suite: replace its small method by yours.
 
-  --socket   {sockets}
+  --socket   {", ".join(map(option, SOCKETS))}
   --out      where it goes; ./noisyrun-NAME by default"""
 
 
 def main(words: list[str]) -> int:
     """Write the package, and say what comes next."""
     if wants_help(words):
-        print(USAGE.format(sockets=", ".join(map(option, SOCKETS))))
+        print(USAGE)
         return 0
     if not words or words[0].startswith("-"):
         raise UserError("new-plugin: name the plugin first: noisyrun new-plugin small-loss --socket weighter")
