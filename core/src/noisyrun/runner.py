@@ -248,10 +248,7 @@ class _Session:
         if data.noise is not None:
             data.noise.save(folder.file(NOISE))
             files["noise"] = NOISE
-        try:
-            files |= drawing.draw(data, outcome, baseline, folder, run_id)
-        except Exception as error:  # a picture that fails must not cost a finished run
-            self.console.warn(f"no pictures: {' '.join(str(error).split())[:300] or type(error).__name__}")
+        files |= drawing.draw(data, outcome, baseline, folder, run_id, self.console.warn)
         measures = _label_measures(plan.methods, data, outcome)
         summary = summaries.build(
             config=plan.config,
