@@ -21,6 +21,7 @@ from noisyrun.data.samples import Samples
 from noisyrun.engine.corrections import corrected_labels
 from noisyrun.engine.label_state import LabelState
 from noisyrun.files import write_text
+from noisyrun.report.pictures import as_image
 
 #: Labels on a page: so many in all, and of each class at least FEW and at most its share.
 MOST, FEW, CEILING = 1000, 10, 5000
@@ -132,10 +133,7 @@ def _listed(classes: Tensor) -> list[int]:
 
 def _data_url(pixels: Tensor) -> str:
     """An image uint8 [channels, height, width] as a data URL: PNG where it is small, else JPEG."""
-    from PIL import Image
-
-    shown = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].expand(3, -1, -1)
-    image = Image.fromarray(shown.permute(1, 2, 0).contiguous().numpy())
+    image = as_image(pixels)
     small = max(image.size) <= SMALL
     if not small:
         image.thumbnail((SIDE, SIDE))

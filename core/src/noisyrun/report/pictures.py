@@ -180,12 +180,19 @@ def _frame(samples: Samples, row: int) -> str:
     return "#d62728" if bool(wrong) else "#2ca02c"
 
 
+def as_image(pixels: Tensor) -> Any:
+    """A PIL image from uint8 [channels, height, width]; one channel is grey, those beyond three are left out."""
+    from PIL import Image
+
+    shown = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].expand(3, -1, -1)
+    return Image.fromarray(shown.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
+
+
 def picture(pixels: Tensor) -> Any:
     """A PIL image of SIDE × SIDE from uint8 [channels, height, width]; channels beyond three are left out."""
     from PIL import Image
 
-    shown = pixels[:3] if pixels.shape[0] >= 3 else pixels[:1].expand(3, -1, -1)
-    image = Image.fromarray(shown.permute(1, 2, 0).to(torch.uint8).contiguous().numpy())
+    image = as_image(pixels)
     small = max(image.size) <= SIDE
     return image.resize((SIDE, SIDE), Image.Resampling.NEAREST if small else Image.Resampling.BICUBIC)
 
