@@ -104,6 +104,7 @@ def test_every_key_of_the_summary_is_documented():
         assert f"| `{name}` | {field.description} |" in text
     parts = {"accuracy": "Accuracy", "label_accuracy": "LabelAccuracy", "detection": "Detection"}
     parts |= {"data": "DataPart", "baseline": "Baseline", "evaluation": "Evaluation"}
+    parts |= {"calibration": "Calibration", "per_class": "ClassPart", "energy": "Energy"}
     models = {model.__name__: model for model in Part.__subclasses__()}
     for key, model in parts.items():
         for name, field in models[model].model_fields.items():

@@ -34,7 +34,7 @@ class Part(BaseModel):
 
 
 class Accuracy(Part):
-    """Test accuracy of one training; null where there is no test set (or no validation set).
+    """A measure on the test set of one training; null where there is no test set (or no validation set).
 
     Of several labels a sample, mAP stands for accuracy.
     """
@@ -60,16 +60,85 @@ class LabelAccuracy(Part):
     f1_after: Share = Field(None, description="The same after the last correction.")
 
 
+class Calibration(Part):
+    """How well stated probabilities fit on the test set: lower is better, after the same epochs as `accuracy`.
+
+    Softmax of a cross entropy; with several labels a sample the sigmoid of a binary cross entropy, pair by pair; null
+    with any other loss.
+    """
+
+    ece: Accuracy = Field(
+        default_factory=Accuracy,
+        description="Expected calibration error (Guo et al. 2017): how far accuracy and mean confidence (probability "
+        "of the most probable class) are apart in each of 15 bins of equal width, mean over samples. Several labels a "
+        "sample: share that holds and mean probability, over known (sample, class) pairs.",
+    )
+    nll: Accuracy = Field(
+        default_factory=Accuracy,
+        description="Negative log-likelihood of the true class, in nats, mean over samples. Several labels a sample: "
+        "binary cross entropy, mean over known pairs.",
+    )
+    brier: Accuracy = Field(
+        default_factory=Accuracy,
+        description="Brier score: squared distance of the probabilities to the one-hot truth, summed over classes, "
+        "mean over samples, in [0, 2]. Several labels a sample: squared error, mean over known pairs, in [0, 1].",
+    )
+
+
 class Detection(Part):
     """Which labels were held wrong, and how well that fits (a wrong label is a positive) where clean ones are known."""
 
     auroc: Share = Field(None, description="Area under the ROC curve of 1 − quality score.")
     average_precision: Share = Field(None, description="Average precision of 1 − quality score.")
     f1: Share = Field(None, description="F1 of the methods' own decision; null where none of them decides.")
+    precision: Share = Field(None, description="Of the labels called wrong, the share that is.")
+    recall: Share = Field(None, description="Of the wrong labels, the share that was called wrong.")
+    class_error: Share = Field(
+        None,
+        description="Average error over classes: the share of mistaken decisions about the labels of an observed class, "
+        "mean over classes; null where nothing decides.",
+    )
+    noise_rate: Share = Field(None, description="Share of the labels that are wrong.")
+    precision_at_noise_rate: Share = Field(
+        None,
+        description="Share of wrong ones among the most suspicious labels, as many as truly are wrong; of equal scores "
+        "the earlier label is taken first.",
+    )
+    best_f1: Share = Field(
+        None,
+        description="Oracle: F1 at the threshold of the score that is best on the clean labels themselves: an upper "
+        "bound, no honest threshold.",
+    )
     called_wrong: Share = Field(
         None, description="Share of the samples called wrong, clean labels known or not; null where nothing decides."
     )
     changed: Share = Field(None, description="Share of the samples whose label was changed; null without a corrector.")
+
+
+class ClassPart(Part):
+    """One class: how well it is recognised, and what is wrong with its labels."""
+
+    name: str = Field("", description="Name of the class.")
+    test: int | None = Field(None, description="Test samples of the class.")
+    accuracy: Share = Field(
+        None,
+        description="Share of them recognised (recall) after the last epoch; of several labels a sample, the class's "
+        "average precision.",
+    )
+    observed: int | None = Field(None, description="Training labels that name the class.")
+    called_wrong: Share = Field(
+        None, description="Estimated noise rate: share of those labels that were called wrong; null without a decision."
+    )
+    wrong: Share = Field(None, description="True noise rate: share of those labels that are wrong, where known.")
+
+
+class Energy(Part):
+    """Joules from the first epoch to the last, all that goes on then included, of whole devices and all they did."""
+
+    gpu: float | None = Field(None, description="Joules of the GPU, where its driver (NVML) counts them.")
+    cpu: float | None = Field(
+        None, description="Joules of all CPU packages, where the kernel (RAPL) lets them be read."
+    )
 
 
 class DataPart(Part):
@@ -91,6 +160,8 @@ class Baseline(Part):
 
     accuracy: Accuracy = Field(default_factory=Accuracy, description="As `accuracy` of the run.")
     ap_all: Accuracy | None = Field(None, description="As `ap_all` of the run.")
+    top5: Accuracy | None = Field(None, description="As `top5` of the run.")
+    calibration: Calibration = Field(default_factory=Calibration, description="As `calibration` of the run.")
     seconds: dict[str, float] = Field(default_factory=dict, description="As `seconds` of the run.")
     history: list[dict[str, Any]] = Field(default_factory=list, description="As `history` of the run.")
 
@@ -130,17 +201,40 @@ class Summary(Part):
         description="Several labels a sample: average precision over all (sample, class) pairs of the test set "
         "together, after the same epochs; null with one label.",
     )
+    top5: Accuracy | None = Field(
+        None,
+        description="Share of test samples whose class is among the five most probable, after the same epochs; null "
+        "with several labels a sample, or five classes or fewer.",
+    )
+    calibration: Calibration = Field(
+        default_factory=Calibration, description="How well the stated probabilities fit, on the test set."
+    )
     label_accuracy: LabelAccuracy = Field(default_factory=LabelAccuracy, description="Accuracy of training labels.")
     detection: Detection = Field(
         default_factory=Detection,
         description="Detection of wrong labels; measures against clean labels are null where these are not known.",
+    )
+    detection_unverified: Detection | None = Field(
+        None,
+        description="The same over the labels that nobody verified, the fair figure for methods that learn from "
+        "verified ones; null where none were, or clean labels are not known.",
+    )
+    per_class: list[ClassPart] = Field(
+        default_factory=list, description="One record a class, in the order of their indices; empty without data."
     )
     baseline: Baseline | None = Field(None, description="Plain cross entropy; null unless --baseline was given.")
     evaluation: Evaluation | None = Field(
         None, description="With crops, sizes, mirror images or an ensemble; null unless --eval asks for them."
     )
     seconds: dict[str, float] = Field(default_factory=dict, description="Wall seconds by phase, and in total.")
-    peak_memory: dict[str, int] = Field(default_factory=dict, description="Bytes: of the process, and of the GPU.")
+    samples_per_second: float | None = Field(
+        None, description="Training samples seen, each as often as it was, by the seconds of `seconds.train`."
+    )
+    peak_memory: dict[str, int] = Field(
+        default_factory=dict,
+        description="Bytes: `process`, most resident memory of the process since the run began; `gpu`, most allocated.",
+    )
+    energy: Energy = Field(default_factory=Energy, description="Energy used, where a driver gives it.")
     data: DataPart | None = Field(None, description="What was trained on.")
     config: dict[str, Any] = Field(default_factory=dict, description="The resolved configuration.")
     versions: dict[str, str] = Field(default_factory=dict, description="Python, libraries, contract and plugins.")
