@@ -118,7 +118,7 @@ class RunConfig:
 
 
 def resolve(
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | Sequence[tuple[str, Mapping[str, Any]]] | None = None,
     *,
     args: Sequence[str | flags.Flag] = (),
     config: Path | str | None = None,
@@ -129,7 +129,8 @@ def resolve(
     Parameters
     ----------
     overrides
-        Settings from Python, nested or with dotted keys: ``{"weighter": "sinet", "weighter.alpha": 1.2}``.
+        Settings from Python, nested or with dotted keys: ``{"weighter": "sinet", "weighter.alpha": 1.2}``. Or several
+        such, the highest last, each with the name that errors call it.
     args
         Flags, as words or parsed; they win.
     config
@@ -149,7 +150,8 @@ def resolve(
     config = flags.take(parsed, "config") or config
     layers = [from_flags(parsed)]
     if overrides:
-        layers.insert(0, from_mapping(overrides))
+        given = [("", overrides)] if isinstance(overrides, Mapping) else overrides
+        layers[:0] = [from_mapping(values, where) for where, values in given]
     if config is not None:
         layers.insert(0, from_file(Path(config)))
     if registry is None:
