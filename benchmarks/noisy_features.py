@@ -1,9 +1,11 @@
-"""Features of a network trained on injected noise, as a file for `detect` and for heads.
+"""Features of a network trained on noisy labels, as a file for `detect` and for heads.
 
     python benchmarks/noisy_features.py imagenet100-32 imagenet100-sym40.npz
+    python benchmarks/noisy_features.py cifar10n cifar10n-aggre.npz --noise none --label aggre_label
 
-Trains a small network on all training samples with their labels flipped, and writes features and logits of both
-splits with the noisy and the clean labels. What docs/benchmarks calls imagenet100-sym40 was made so, with the defaults.
+Trains a small network on all training samples, with their labels flipped or with those of people, and writes features
+and logits of both splits with the noisy and the clean labels. What docs/benchmarks calls imagenet100-sym40 was made by
+the first line.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ def main() -> None:
     ask.add_argument("dataset", type=Path)
     ask.add_argument("out", type=Path, help="npz to write")
     ask.add_argument("--noise", default="symmetric:0.4")
+    ask.add_argument("--label", help="column of the noisy labels, with --noise none")
     ask.add_argument("--epochs", type=int, default=7)
     ask.add_argument("--subset", type=int, help="so many training samples; all by default")
     ask.add_argument("--width", type=int, default=32)
@@ -41,7 +44,7 @@ def main() -> None:
         "train": {"amp": given.amp, "optimizer": optimizer},
         "augment": {"flip": True, "crop": 2},
         "eval": {"every": given.epochs},
-        "data": {"val": 0.0, "subset": given.subset},
+        "data": {"val": 0.0, "subset": given.subset, "label": given.label},
         "device": "cpu",
         "tracking": "none",
         "out": f"{given.out.with_suffix('')}-run",
