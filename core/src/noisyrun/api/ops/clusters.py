@@ -12,6 +12,10 @@ from noisyrun.api.ops.lloyd import Points, Solutions, lloyd, seeds
 from noisyrun.api.ops.rows import BLOCK_BYTES
 
 
+#: Bytes of problems that a processor solves at once: what stays near it. Larger ones gain nothing by company.
+_CACHED = 1 << 22
+
+
 @dataclass(frozen=True)
 class Clusters:
     """What k-means found.
@@ -97,8 +101,8 @@ def kmeans_batch(
 ) -> list[Clusters]:
     """Several problems of k-means, such as one a class.
 
-    On a GPU as many at once as the memory allows, in far fewer and larger operations; on a CPU one after another, where
-    a problem fills the machine by itself.
+    Many at once, in far fewer and larger operations: on a GPU as many as the memory allows, on a CPU as many small ones
+    as stay in its cache, where a large one fills the machine by itself.
 
     Parameters
     ----------
@@ -133,7 +137,8 @@ def _groups(
             raise ValueError(f"k-means needs at least one point in every problem, [n, d] (got {list(points.shape)})")
         longest = max(longest, len(points))
         needed = 4 * longest * (points.shape[1] + k) * (len(group) + 1)
-        if group and (points.device.type == "cpu" or needed > memory // 2):
+        most = min(memory // 2, _CACHED) if points.device.type == "cpu" else memory // 2
+        if group and needed > most:
             yield group, draws
             group, draws, longest = [], [], len(points)
         group.append(points)

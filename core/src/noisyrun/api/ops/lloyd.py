@@ -54,7 +54,9 @@ class Points:
         self.unit = torch.stack([_reach(*pair) for pair in zip(problems, self.means)]).view(-1, 1, 1)
         if not bool((self.unit < 2.0**100).all()):  # nor is it for NaN
             raise ValueError("k-means needs finite points, none above 1e30")
-        self.unit = self.unit.clamp(min=2.0**-60).log2().ceil().exp2() / 2.0 ** (52 - longest.bit_length())
+        # By each problem's own count: what it is solved with does not matter.
+        finest = torch.tensor([2.0 ** (52 - len(points).bit_length()) for points in problems], device=first.device)
+        self.unit = self.unit.clamp(min=2.0**-60).log2().ceil().exp2() / finest.double().view(-1, 1, 1)
         self._given = first.unsqueeze(0) if batch == 1 else torch.nn.utils.rnn.pad_sequence(problems, batch_first=True)
         #: All points about their means, where they fit in half the memory.
         self._made: Tensor | None = None
@@ -90,7 +92,8 @@ class Points:
         return values if self.whole else values.masked_fill_(~self.mask, fill)
 
     def _about_mean(self, given: Tensor, means: Tensor, unit: Tensor) -> Tensor:
-        return (given - means).mul_(1 / unit).round_().float()
+        # The factor, a power of two, is exact in any precision; one of another precision than the points is slow.
+        return (given - means).mul_((1 / unit).to(means.dtype)).round_().float()
 
     def to_given(self, centroids: Tensor) -> Tensor:
         """float32: centroids [B, k, d] where the given points are."""
