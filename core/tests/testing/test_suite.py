@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from sound_plugins import Corrector, Weighter
 
 from noisyrun.api import Targets, UserError
@@ -50,12 +51,43 @@ def test_an_expected_failure_of_no_check_is_refused():
 
 def test_every_check_of_a_plugin_is_a_test_of_its_own_and_an_expected_failure_a_strict_one():
     plugin = subject(Rounding, expected_failures=FAILS)
-    cases = parametrize_with_checks([plugin, Weighter]).args[1]
+    cases = [case for case in parametrize_with_checks([plugin, Weighter]).args[1] if case.values[0].device == "cpu"]
     wanted = [one for what in (plugin, subject(Weighter)) for one in checks() if one.concerns(what)]
     assert len({case.id for case in cases}) == len(cases) == len(wanted)
     marked = {case.values[1].name: case.marks[0] for case in cases if case.marks}
     assert {name: mark.kwargs["reason"] for name, mark in marked.items()} == FAILS
     assert all(mark.kwargs["strict"] for mark in marked.values())
+
+
+def test_on_a_machine_with_a_gpu_what_may_depend_on_it_is_checked_there_too(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cases = parametrize_with_checks([subject(Rounding, expected_failures=FAILS)]).args[1]
+    on = {device: {case.values[1] for case in cases if case.values[0].device == device} for device in ("cpu", "cuda")}
+    assert {check.name for check in on["cpu"] - on["cuda"]} == {
+        check.name
+        for check in on["cpu"]
+        if check.name.startswith(("config-", "record-")) or check.name == "needs-are-told"
+    }
+    assert on["cuda"] < on["cpu"]
+    assert all(case.id.endswith("-cuda") for case in cases if case.values[0].device == "cuda")
+    assert sum(bool(case.marks) for case in cases) == 2 * len(FAILS)
+
+
+def test_on_a_machine_without_a_gpu_one_skipped_test_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (case,) = [case for case in parametrize_with_checks([Weighter]).args[1] if case.values[0].device == "cuda"]
+    assert case.marks[0].name == "skip"
+    assert case.marks[0].kwargs["reason"] == "no GPU that torch can use is here"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use is here")
+def test_on_a_gpu_an_answer_that_stays_on_the_cpu_is_caught():
+    class Home(Weighter):
+        def weigh(self, block, labels, prototypes, side):
+            return torch.ones(len(block))
+
+    with pytest.raises(CheckFailed, match=r"on cuda: .*must be on cuda"):
+        check_method(Home)
 
 
 def test_a_plugin_that_is_not_there_is_a_line():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from noisyrun.testing.fixtures import ALL, World, make_world
+from noisyrun.testing.fixtures import ALL, World
 from noisyrun.testing.subject import Subject
 from noisyrun.testing.suite import LABELS, conformance_check
 from noisyrun.testing.trial import (
@@ -35,7 +35,7 @@ _ROUNDING = 1e-4
 
 def _both(plugin: Subject) -> list[World]:
     """A world of each kind of labels the method says it works with."""
-    return [make_world(multi=kind == "multi") for kind in ("single", "multi") if kind in plugin.needs.labels]
+    return [plugin.world(multi=kind == "multi") for kind in ("single", "multi") if kind in plugin.needs.labels]
 
 
 @conformance_check(_LABELLED)
@@ -85,7 +85,7 @@ def prototypes_stand_for_classes(plugin: Subject) -> None:
         with Trial(plugin, world) as one:
             made = one.learn().made
             assert made is not None
-            held = one.bank.class_counts() > 0
+            held = (one.bank.class_counts() > 0).to(made.present.device)
             demand(bool(made.present[held].all()), "a class with samples has no prototype")
             demand(not bool(made.vectors[~made.mask].any()), "vectors are not 0 where mask is False")
             demand(not bool(made.weights[~made.mask].any()), "weights are not 0 where mask is False")
@@ -138,8 +138,9 @@ class _seeded:
 
 def _generators() -> dict[str, Any]:
     numpy: Any = np.random.get_state()
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {
-        "torch": torch.get_rng_state().tolist(),
+        "torch": [state.tolist() for state in (torch.get_rng_state(), *gpus)],
         "NumPy": (numpy[1].tolist(), *numpy[2:]),
         "Python": random.getstate(),
     }
@@ -169,7 +170,7 @@ def _backbone_order(plugin: Subject, world: World) -> None:
         order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(11))
         with torch.no_grad():
             whole, mixed = network(inputs), network(inputs[order])
-        same({"features": whole[order]}, {"features": mixed}, "images in another order", 1e-3)
+        same({"features": whole[order.to(whole.device)]}, {"features": mixed}, "images in another order", 1e-3)
 
 
 @conformance_check()
@@ -212,8 +213,7 @@ def state_survives_a_checkpoint(plugin: Subject) -> None:
 @conformance_check(LABELS)
 def stays_within_memory(plugin: Subject) -> None:
     """On features that lie on disk it makes no tensor larger than the memory it may take."""
-    multi = "single" not in plugin.needs.labels
-    world = make_world(2500, 80, 96, multi=multi, memory=600_000, store="disk")
+    world = plugin.world(n=2500, classes=80, dim=96, memory=600_000, store="disk")
     with Trial(plugin, world, block=200) as one, _Largest() as seen:
         one.learn()
         for block in one.bank.blocks(size=200) if plugin.kind != "prototypes" else ():

@@ -72,7 +72,7 @@ def coarse_and_large_features_stay_finite(plugin: Subject) -> None:
 def _backbone_autocast(plugin: Subject) -> None:
     with Trial(plugin, plugin.world()) as one:
         network, head, inputs = build_network(one)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(plugin.device, dtype=torch.bfloat16):
             logits = head(network(inputs))
         demand(bool(torch.isfinite(logits).all()), "logits under bfloat16 autocast are not finite")
 

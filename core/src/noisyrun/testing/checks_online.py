@@ -46,7 +46,8 @@ def _step(plugin: Subject) -> _Step | None:
         demand(isinstance(part, nn.Module), f"part must give a module (got {type(part).__name__})")
         if method.head:
             demand(callable(getattr(part, "head", None)), "head = True, but the part has no head(features)")
-        head = part.head if method.head else nn.Linear(one.bank.dim, world.num_classes)
+        part.to(plugin.device)
+        head = part.head if method.head else nn.Linear(one.bank.dim, world.num_classes).to(plugin.device)
         rows = batch_rows(world, one.needs)
         mask = torch.arange(len(rows)) % 3 != 2
         features = one.bank.take(rows).features.clone().requires_grad_()
@@ -84,6 +85,27 @@ def gradient_reaches_the_part(plugin: Subject) -> None:
 
 
 @conformance_check(_SOCKETS, online=True)
+def finite_under_bf16_autocast(plugin: Subject) -> None:
+    """Under bf16 autocast losses and gradients are finite, for features of float32 and of bfloat16."""
+    for dtype in (torch.float32, torch.bfloat16):
+        step = _step(plugin)
+        if step is None:
+            return
+        features = step.features.detach().to(dtype).requires_grad_()
+        with torch.autocast(plugin.device, dtype=torch.bfloat16):
+            losses = step.losses(features)
+        for name, value in losses.items():
+            demand(bool(torch.isfinite(value)), f"loss {name!r} of {dtype} features is {float(value.detach()):g}")
+        if not losses:
+            return
+        sum(losses.values(), start=torch.zeros((), device=plugin.device)).backward()
+        grown = {"features": features, **dict(step.part.named_parameters())}
+        for name, value in grown.items():
+            finite = value.grad is None or bool(torch.isfinite(value.grad).all())
+            demand(finite, f"the gradient of {name} is not finite, for {dtype} features")
+
+
+@conformance_check(_SOCKETS, online=True)
 def padding_counts_nothing(plugin: Subject) -> None:
     """What padding rows hold changes no loss, and no gradient reaches their features."""
     step = _step(plugin)
@@ -104,7 +126,7 @@ def padding_counts_nothing(plugin: Subject) -> None:
             f"loss {name!r} changes with padding rows: mind batch.mask",
         )
     if before:
-        total = sum(before.values(), start=torch.zeros(()))
+        total = sum(before.values(), start=torch.zeros((), device=plugin.device))
         grown = torch.autograd.grad(total, step.features, allow_unused=True)[0]
         demand(grown is None or not bool(grown[padding].any()), "padding rows have a gradient: mind batch.mask")
 

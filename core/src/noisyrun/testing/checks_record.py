@@ -22,7 +22,7 @@ from noisyrun.testing.trial import demand
 _HEAVY = ("torch", "torchvision", "mlflow", "sklearn", "scipy", "pandas", "transformers", "timm", "nltk")
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def record_imports_no_torch(plugin: Subject) -> None:
     """The modules of the record and of the configuration import neither torch nor anything else that is slow."""
     if plugin.record is None:
@@ -44,7 +44,7 @@ def _loads(module: str) -> tuple[str, ...]:
     return tuple(done.stdout.split())
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def record_is_complete(plugin: Subject) -> None:
     """The record fits this contract's version, says in one line what the plugin does, and names a PluginConfig."""
     record = plugin.record
@@ -56,7 +56,7 @@ def record_is_complete(plugin: Subject) -> None:
     demand("\n" not in record.summary, "summary: must be one line")
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def config_round_trips(plugin: Subject) -> None:
     """A configuration written as JSON and read again is the same."""
     config = plugin.settings()
@@ -64,14 +64,14 @@ def config_round_trips(plugin: Subject) -> None:
     demand(back == config, f"written as JSON and read again, {config!r} is {back!r}")
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def config_has_defaults(plugin: Subject) -> None:
     """Every field of the configuration has a default."""
     for name, one in plugin.config_class.model_fields.items():
         demand(not one.is_required(), f"{name} has no default")
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def config_is_frozen(plugin: Subject) -> None:
     """A configuration cannot be changed once it is made."""
     config = plugin.settings()
@@ -83,7 +83,7 @@ def config_is_frozen(plugin: Subject) -> None:
         demand(False, f"{name} can be set: do not loosen frozen=True")
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def config_refuses_unknown_keys(plugin: Subject) -> None:
     """A configuration with a key that it does not know is refused."""
     try:
@@ -93,14 +93,14 @@ def config_refuses_unknown_keys(plugin: Subject) -> None:
     demand(False, "takes the unknown key 'no_such_setting': do not loosen extra='forbid'")
 
 
-@conformance_check(EVERY)
+@conformance_check(EVERY, computes=False)
 def config_describes_its_fields(plugin: Subject) -> None:
     """Every field of the configuration has a description."""
     for name, one in plugin.config_class.model_fields.items():
         demand(bool((one.description or "").strip()), f"{name} has no description")
 
 
-@conformance_check()
+@conformance_check(computes=False)
 def needs_are_told(plugin: Subject) -> None:
     """`needs` is a Needs that names known kinds of labels, and asking for it twice gives the same."""
     method = plugin.make()
@@ -111,7 +111,7 @@ def needs_are_told(plugin: Subject) -> None:
     demand(needs.labels <= {"single", "multi"}, f"needs.labels: must be single and multi (got {sorted(needs.labels)})")
 
 
-@conformance_check(("lifecycle",))
+@conformance_check(("lifecycle",), computes=False)
 def hooks_are_known(plugin: Subject) -> None:
     """An observer implements at least one lifecycle hook, and only arguments that the hook has."""
     manager = pluggy.PluginManager("noisyrun")

@@ -90,8 +90,9 @@ class World:
         float32 [N, d], of the samples' texts.
     titles
         N texts.
-    memory, store
-        The bank's budget in bytes, and where its features lie: ``memory`` or ``disk``.
+    memory, store, device
+        The bank's budget in bytes, where its features lie (``memory`` or ``disk``), and where blocks of them go. All
+        else stays on the CPU, as it does in a run.
     """
 
     features: Tensor
@@ -110,6 +111,7 @@ class World:
     titles: tuple[str, ...]
     memory: int = 1 << 30
     store: str = "memory"
+    device: str = "cpu"
 
     def __len__(self) -> int:
         return len(self.features)
@@ -156,6 +158,7 @@ class World:
             classes=self.names,
             multi=self.multi,
             memory=self.memory,
+            device=self.device,
         )
         if self.store == "disk":
             writer = Writer(self.index, self.features.shape[1], "disk", torch.device("cpu"))
@@ -266,9 +269,9 @@ def class_means(bank: FeatureBank) -> Prototypes:
     sums = torch.zeros(bank.num_classes, bank.dim)
     for block in bank.blocks():
         rows, classes = block.labels.pairs()
-        sums.index_add_(0, classes, block.features[rows])
+        sums.index_add_(0, classes.cpu(), block.features[rows].cpu())
     counts = bank.class_counts()
-    return Prototypes.of(sums / counts.clamp(min=1).unsqueeze(1), counts > 0)
+    return Prototypes.of(sums / counts.clamp(min=1).unsqueeze(1), counts > 0).to(bank.device)
 
 
 def other_prototypes(bank: FeatureBank, width: int = 7) -> Prototypes:
@@ -278,21 +281,21 @@ def other_prototypes(bank: FeatureBank, width: int = 7) -> Prototypes:
     with torch.no_grad():
         project.weight.copy_(torch.randn(width, bank.dim, generator=draw) / bank.dim**0.5)
         project.bias.zero_()
-        means = project(class_means(bank).vectors[:, 0])
+        means = project(class_means(bank).vectors[:, 0].cpu())
     vectors = means.unsqueeze(1) + 0.1 * torch.randn(bank.num_classes, 3, width, generator=draw)
     mask = torch.ones(bank.num_classes, 3, dtype=torch.bool)
     mask[0, 2] = False
     mask[-1] = False
-    return Prototypes.of(vectors, mask, project=project.requires_grad_(False))
+    return Prototypes.of(vectors, mask, project=project.requires_grad_(False)).to(bank.device)
 
 
 def make_batch(world: World, needs: Needs, rows: Tensor, mask: Tensor) -> Batch:
-    """The step that rows of a world, int64 [B], make; where the mask, bool [B], is False they are padding."""
+    """The step that rows of a world, int64 [B], make, on its device; where the mask, bool [B], is False is padding."""
     labels = world.labels.take(rows)
     known = torch.where(world.clean[rows].unsqueeze(1), world.truth.take(rows).classes, PAD)
     bags = needs.batches is not None and needs.batches.kind == "bags"
     size = needs.batches.size if needs.batches is not None else 1
-    return Batch(
+    batch = Batch(
         index=world.index[rows],
         labels=labels,
         targets=Targets.of(labels),
@@ -302,6 +305,7 @@ def make_batch(world: World, needs: Needs, rows: Tensor, mask: Tensor) -> Batch:
         mask=mask,
         bags=torch.arange(len(rows)) // size if bags else None,
     )
+    return replace(batch, **{name: part.to(world.device) for name, part in vars(batch).items() if part is not None})
 
 
 def batch_rows(world: World, needs: Needs, count: int = 12) -> Tensor:
@@ -316,5 +320,5 @@ def batch_rows(world: World, needs: Needs, count: int = 12) -> Tensor:
 
 
 def dense(targets: Targets, num_classes: int) -> Tensor:
-    """float32 [R, C]: targets without their order of classes."""
-    return scatter(targets.classes, targets.values, num_classes)
+    """float32 [R, C], on the CPU: targets without their order of classes."""
+    return scatter(targets.classes, targets.values, num_classes).cpu()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
+
+import torch
 
 from noisyrun.api.backbone import Backbone
 from noisyrun.api.config import PluginConfig
@@ -33,6 +35,10 @@ SOCKETS: Mapping[str, type[Method[Any]]] = {
 
 _NOWHERE = Source("the record", "given", "test")
 
+#: Devices that a plugin is tried on, and what keeps one out.
+DEVICES = ("cpu", "cuda")
+NO_GPU = "no GPU that torch can use is here"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -50,6 +56,8 @@ class Subject:
         Reasons, by name of the check.
     record
         None when a class was given.
+    device
+        Where it is tried: ``cpu`` or ``cuda``.
     """
 
     key: str
@@ -59,6 +67,7 @@ class Subject:
     config: Mapping[str, Any] = field(default_factory=dict)
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     record: Plugin | None = None
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return self.key
@@ -85,9 +94,19 @@ class Subject:
         """Whether the method trains a part of the network."""
         return issubclass(self.factory, OnlinePart)
 
-    def world(self, **changes: Any) -> World:
+    def world(self, *, multi: bool | None = None, **changes: Any) -> World:
         """A data set of the kind of labels the method works with: single ones where it has a choice."""
-        return make_world(multi="single" not in self.needs.labels, **changes)
+        several = "single" not in self.needs.labels if multi is None else multi
+        return make_world(multi=several, device=self.device, **changes)
+
+    def on(self, device: str) -> Subject:
+        """The same plugin, tried on another device."""
+        return replace(self, device=device)
+
+
+def devices() -> tuple[str, ...]:
+    """The devices of this machine that a plugin can be tried on."""
+    return DEVICES if torch.cuda.is_available() else DEVICES[:1]
 
 
 def subject(

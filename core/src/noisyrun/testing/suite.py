@@ -12,7 +12,10 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from noisyrun.testing.subject import Subject, What, subject
+import torch
+
+from noisyrun.engine.precision import deterministic
+from noisyrun.testing.subject import DEVICES, NO_GPU, Subject, What, devices, subject
 from noisyrun.testing.trial import CheckFailed
 
 if TYPE_CHECKING:
@@ -42,12 +45,15 @@ class Check:
         The kinds of plugins it concerns.
     online
         It concerns only methods that train a part of the network.
+    computes
+        What it finds may depend on the device.
     """
 
     name: str
     description: str
     kinds: tuple[str, ...]
     online: bool
+    computes: bool
     run: Callable[[Subject], None] = field(repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -61,11 +67,13 @@ class Check:
         Exception
             A `CheckFailed` that says what is wrong, or whatever the plugin itself raised.
         """
-        self.run(plugin)
+        with deterministic(True, torch.device(plugin.device)):
+            self.run(plugin)
 
     def concerns(self, plugin: Subject) -> bool:
         """Whether there is anything to check on a plugin."""
-        return plugin.kind in self.kinds and (plugin.online or not self.online)
+        fits = plugin.kind in self.kinds and (plugin.online or not self.online)
+        return fits and (self.computes or plugin.device == "cpu")
 
 
 @dataclass(frozen=True)
@@ -77,11 +85,11 @@ class Conformance:
     plugin
         ``weighter.small-loss``.
     passed
-        Names of the checks that passed.
+        Names of the checks that passed; on a GPU, ``NAME on cuda``.
     failed
-        What was wrong, by name of the check.
+        What was wrong, by the same names.
     expected
-        Reasons of the failures that were expected, by name of the check.
+        Reasons of the failures that were expected, by the same names.
     """
 
     plugin: str
@@ -99,12 +107,14 @@ class Conformance:
 _CHECKS: list[Check] = []
 
 
-def conformance_check(kinds: Sequence[str] = METHODS, *, online: bool = False) -> Callable[[F], F]:
+def conformance_check(
+    kinds: Sequence[str] = METHODS, *, online: bool = False, computes: bool = True
+) -> Callable[[F], F]:
     """Take a function into the suite: its name names the check, the first line of its docstring describes it."""
 
     def take(function: F) -> F:
         line = (inspect.getdoc(function) or "").splitlines()[0].rstrip(".")
-        _CHECKS.append(Check(function.__name__.replace("_", "-"), line, tuple(kinds), online, function))
+        _CHECKS.append(Check(function.__name__.replace("_", "-"), line, tuple(kinds), online, computes, function))
         return function
 
     return take
@@ -129,7 +139,7 @@ def check_method(
     config: Mapping[str, Any] | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Conformance:
-    """Run every check that concerns a plugin.
+    """Run every check that concerns a plugin, on the CPU and, where there is one, on a GPU.
 
     Parameters
     ----------
@@ -156,22 +166,22 @@ def check_method(
     passed: list[str] = []
     failed: dict[str, str] = {}
     expected: dict[str, str] = {}
-    for check in checks():
-        if not check.concerns(plugin):
-            continue
-        reason = plugin.expected_failures.get(check.name)
-        try:
-            check(plugin)
-        except Exception as error:
-            if reason is None:
-                failed[check.name] = _line(error)
+    for one in map(plugin.on, devices()):
+        for check in _concerning(one):
+            name = check.name if one.device == "cpu" else f"{check.name} on {one.device}"
+            reason = plugin.expected_failures.get(check.name)
+            try:
+                check(one)
+            except Exception as error:
+                if reason is None:
+                    failed[name] = _line(error)
+                else:
+                    expected[name] = reason
             else:
-                expected[check.name] = reason
-        else:
-            if reason is None:
-                passed.append(check.name)
-            else:
-                failed[check.name] = f"passes, but was expected to fail ({reason}): leave it out of expected_failures"
+                if reason is None:
+                    passed.append(name)
+                else:
+                    failed[name] = f"passes, but was expected to fail ({reason}): leave it out of expected_failures"
     found = Conformance(plugin.key, tuple(passed), failed, expected)
     if failed:
         raise CheckFailed(str(found))
@@ -181,7 +191,8 @@ def check_method(
 def parametrize_with_checks(plugins: Iterable[What | Subject]) -> pytest.MarkDecorator:
     """A pytest mark that makes every check of every plugin a test of its own.
 
-    An expected failure is a strict ``xfail`` with its reason.
+    An expected failure is a strict ``xfail`` with its reason. What may depend on the device is checked on a GPU, too;
+    on a machine without one, a skipped test a plugin says so.
 
     Parameters
     ----------
@@ -202,20 +213,30 @@ def parametrize_with_checks(plugins: Iterable[What | Subject]) -> pytest.MarkDec
     for what in plugins:
         plugin = subject(what)
         _known(plugin)
-        for check in checks():
-            if check.concerns(plugin):
+        for one in map(plugin.on, DEVICES):
+            wanted, ending = _concerning(one), "" if one.device == "cpu" else f"-{one.device}"
+            if wanted and one.device not in devices():
+                cases.append(
+                    pytest.param(one, wanted[0], id=plugin.key + ending, marks=pytest.mark.skip(reason=NO_GPU))
+                )
+                continue
+            for check in wanted:
                 reason = plugin.expected_failures.get(check.name)
                 marks = [] if reason is None else [pytest.mark.xfail(reason=reason, strict=True)]
-                cases.append(pytest.param(plugin, check, id=f"{plugin.key}-{check.name}", marks=marks))
+                cases.append(pytest.param(one, check, id=f"{plugin.key}-{check.name}{ending}", marks=marks))
     return pytest.mark.parametrize(("plugin", "check"), cases)
 
 
 def _known(plugin: Subject) -> None:
     """Refuse an expected failure of a check that does not concern the plugin: a slip of the pen would hide one."""
-    concerned = {check.name for check in checks() if check.concerns(plugin)}
+    concerned = {check.name for check in _concerning(plugin)}
     for name in plugin.expected_failures:
         if name not in concerned:
             raise ValueError(f"expected_failures: {plugin.key} has no check {name!r}; it has {sorted(concerned)}")
+
+
+def _concerning(plugin: Subject) -> list[Check]:
+    return [check for check in checks() if check.concerns(plugin)]
 
 
 def _line(error: Exception) -> str:

@@ -77,7 +77,7 @@ class Trial:
         gives = asked(self.needs) | everything
         self.side: SideInfo = world.side(gives)
         self.text = world.text(gives)
-        self.phase = make_phase(seed, subject.key, memory=world.memory)
+        self.phase = make_phase(seed, subject.key, memory=world.memory, device=world.device)
         self.seed = seed
         self.made: Prototypes | None = None
         self.bank = world.bank(gives, self.needs.predictions)
@@ -103,7 +103,7 @@ class Trial:
     def answer(self) -> Answer:
         """All that the method says, through its public call, which holds every answer against the contract."""
         said: Answer = getattr(self, f"_{self.subject.kind}")()
-        return said
+        return {name: value.detach().cpu() for name, value in said.items()}
 
     def restored(self) -> Trial:
         """A fresh method that knows what this one's state says, as it comes back from a checkpoint."""
@@ -113,14 +113,15 @@ class Trial:
         if self.made is not None and self.made.project is not None:
             project = other.method.projection()
             demand(project is not None, "prototypes carry a projection, but projection() gives none after a resume")
-            other.made = replace(self.made, project=project)
+            assert project is not None
+            other.made = replace(self.made, project=project.to(self.bank.device))
         else:
             other.made = self.made
         return other
 
     def _in_order(self, values: Tensor) -> Tensor:
         """Values [N, …] by row, in order of index."""
-        return values[torch.argsort(self.bank.index)]
+        return values.cpu()[torch.argsort(self.bank.index)]
 
     def _weighter(self) -> Answer:
         said: Answer = {}
@@ -139,10 +140,10 @@ class Trial:
         values, shares, sure = [], [], []
         given = Targets.of(self.bank.labels)
         for block in self.bank.blocks(size=self.block):
-            made = self.method(block, given.take(block.rows), self.prototypes, self.side)
+            made = self.method(block, given.take(block.rows).to(self.bank.device), self.prototypes, self.side)
             values.append(dense(made, self.bank.num_classes))
-            shares.append(made.alpha)
-            sure.append(torch.zeros(len(block)) if made.confidence is None else made.confidence)
+            shares.append(made.alpha.cpu())
+            sure.append(torch.zeros(len(block)) if made.confidence is None else made.confidence.cpu())
         parts = {"targets": values, "alpha": shares, "confidence": sure}
         return {name: self._in_order(torch.cat(some)) for name, some in parts.items()}
 
@@ -151,7 +152,8 @@ class Trial:
         assert made is not None
         said = {"vectors": made.vectors, "mask": made.mask, "weights": made.weights}
         if made.rows is not None:
-            said["index of prototypes"] = torch.where(made.rows < 0, -1, self.bank.index[made.rows.clamp(min=0)])
+            rows = made.rows.cpu()
+            said["index of prototypes"] = torch.where(rows < 0, -1, self.bank.index[rows.clamp(min=0)])
         if made.project is not None:
             said["projected features"] = self._in_order(
                 made.embed(self.bank.take(torch.arange(len(self.bank))).features)
@@ -193,9 +195,9 @@ def judge(one: Trial, block: Any) -> dict[str, Tensor]:
     """What a weighter or corrector says of a block, by row."""
     if one.subject.kind == "weighter":
         made = one.method(block, block.labels.classes[:, 0].clamp(min=0), one.prototypes, one.side)
-        return {"weights": made.weights, "scores": made.score}
+        return {"weights": made.weights.cpu(), "scores": made.score.cpu()}
     made = one.method(block, Targets.of(block.labels), one.prototypes, one.side)
-    return {"targets": dense(made, one.bank.num_classes), "alpha": made.alpha}
+    return {"targets": dense(made, one.bank.num_classes), "alpha": made.alpha.cpu()}
 
 
 def build_network(one: Trial) -> tuple[FeatureExtractor, nn.Module, Tensor]:
@@ -204,8 +206,7 @@ def build_network(one: Trial) -> tuple[FeatureExtractor, nn.Module, Tensor]:
     rows = torch.arange(min(_IMAGES, len(world)))
     pixels = torch.rand(len(rows), 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(3)) * 2 - 1
     labels = one.task.labels
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(one.seed)
+    with quiet_rng(one.seed):
         try:
             task = Task(world.names, labels, one.task.loss, (_SIDE, _SIDE), 3)
             network, inputs = one.method(task), pixels
@@ -214,16 +215,16 @@ def build_network(one: Trial) -> tuple[FeatureExtractor, nn.Module, Tensor]:
             task = Task(world.names, labels, one.task.loss, feature_dim=world.features.shape[1])
             network, inputs = one.method(task), world.features[rows]
         head = network.make_head(network.dim, world.num_classes)
-    return network, head, inputs
+    return network.to(world.device), head.to(world.device), inputs.to(world.device)
 
 
 def through_checkpoint(state: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """State as it comes back from a checkpoint: tensors as copies, all else through JSON."""
+    """State as it comes back from a checkpoint: tensors as copies on the CPU, all else through JSON."""
     back: dict[str, Any] = {}
     for name, value in state.items():
         demand(isinstance(name, str), f"state_dict: names must be strings (got {name!r})")
         if isinstance(value, Tensor):
-            back[name] = value.detach().clone()
+            back[name] = value.detach().cpu().clone()
             continue
         try:
             back[name] = json.loads(json.dumps(value, allow_nan=False))
@@ -285,7 +286,8 @@ def difference(one: Tensor, other: Tensor) -> Tensor:
 
 @contextmanager
 def quiet_rng(seed: int = 0) -> Iterator[None]:
-    """Torch's global generator seeded, and as it was afterwards."""
-    with torch.random.fork_rng(devices=[]):
+    """Torch's global generators seeded, and as they were afterwards."""
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=gpus):
         torch.manual_seed(seed)
         yield
