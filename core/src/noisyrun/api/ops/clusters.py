@@ -11,7 +11,6 @@ from torch import Tensor
 from noisyrun.api.ops.lloyd import Points, Solutions, lloyd, seeds
 from noisyrun.api.ops.rows import BLOCK_BYTES
 
-
 #: Bytes of problems that a processor solves at once: what stays near it. Larger ones gain nothing by company.
 _CACHED = 1 << 22
 
