@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The example plugin against the working tree, as one of its users would have it: core and the plugin as wheels in a clean
-# environment. Its tests run there, the conformance suite among them, and a training that chooses it by name.
+# environment. It may import only what the record of the public surface has; its tests run there, the conformance suite
+# among them, and a training that chooses it by name.
 #
 #   scripts/downstream.sh              the example
 #   scripts/downstream.sh FOLDER…      any other plugins' source folders
@@ -21,6 +22,7 @@ for plugin in "$@"; do
     # From elsewhere, so that nothing of the source tree is found by its folder.
     cp -r "$source/tests" "$scratch/one/tests"
     cd "$scratch/one"
+    "$scratch/env/bin/python" "$root/scripts/surface.py" "$source"
     "$scratch/env/bin/noisyrun" plugins --strict
     "$scratch/env/bin/python" -m pytest -q -p no:cacheprovider tests
     if [ "$source" = "$root/docs/authoring/example" ]; then

@@ -9,12 +9,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
 
 from noisyrun.api import API_VERSION
+from noisyrun.api.plugin import fits
 
+#: The contract that the example was written against: it stays as it is, and so does the example, when minors come.
+WRITTEN_FOR = "1.0"
 EXAMPLE = Path(__file__).resolve().parent.parent / "docs" / "authoring" / "example"
 RECORD = "src/noisyrun_small_loss/__init__.py"
 #: A run of a second or so.
@@ -121,7 +125,7 @@ def test_broken_on_import_it_costs_others_a_line_and_whoever_chose_it_a_tracebac
 def test_of_a_newer_api_it_is_left_out_and_says_what_to_install(tmp_path: Path) -> None:
     major, minor = API_VERSION.split(".")
     newer = f"{major}.{int(minor) + 1}"
-    made = variant(tmp_path, lambda source: replace(source / RECORD, f'api="{API_VERSION}"', f'api="{newer}"'))
+    made = variant(tmp_path, lambda source: replace(source / RECORD, f'api="{WRITTEN_FOR}"', f'api="{newer}"'))
     said = (
         f"plugin noisyrun-small-loss 0.1.0: weighter 'small-loss' is written for plugin API {newer}, and this "
         f"noisyrun has {API_VERSION}; install a newer noisyrun"
@@ -155,5 +159,17 @@ def test_of_a_taken_name_neither_is_used_and_both_are_named(installed: Path, tmp
     assert "small-loss" in alone.stdout
 
 
-def test_it_is_written_against_the_contract_in_force() -> None:
-    assert f'api="{API_VERSION}"' in (EXAMPLE / RECORD).read_text(encoding="utf-8")
+def test_it_is_written_against_the_first_contract_which_fits_the_one_in_force() -> None:
+    assert f'api="{WRITTEN_FOR}"' in (EXAMPLE / RECORD).read_text(encoding="utf-8")
+    assert fits(WRITTEN_FOR, API_VERSION)
+
+
+def test_it_imports_what_the_record_of_the_public_surface_has_and_no_more(
+    tmp_path: Path, script: Callable[[str], ModuleType]
+) -> None:
+    surface = script("surface")
+    assert surface.strange(EXAMPLE) == []
+    code = "from noisyrun.api import Block, ops\nfrom noisyrun.api.labels import scatter\nimport noisyrun.engine\n"
+    (tmp_path / "method.py").write_text(code + "from noisyrun.testing import make_bank\nops.unit, ops.no_such\n")
+    found = [line.split(": ")[1].split(" is ")[0] for line in surface.strange(tmp_path)]
+    assert found == ["noisyrun.api.labels.scatter", "noisyrun.engine", "noisyrun.api.ops.no_such"]
