@@ -43,7 +43,7 @@ def main() -> None:
     positions = torch.arange(len(test))
 
     def accuracy(probs: torch.Tensor) -> float:
-        return 100 * measure(test, [(positions, probs)], device)["accuracy"]
+        return 100 * measure(test, [(positions, probs)], device, logits=False).numbers["accuracy"]
 
     print(f"{len(test)} test images of {data.name}; {len(members)} runs", flush=True)
     plain: list[float] = []

@@ -29,12 +29,14 @@ from noisyrun.data.build import assemble
 from noisyrun.data.raw import ROLES, Raw, RawData
 from noisyrun.data.samples import Data
 from noisyrun.data.sources.matrices import label_columns
-from noisyrun.engine.clock import Stopwatch, peak_memory
+from noisyrun.engine.clock import Stopwatch, forget_peak_memory, peak_memory
 from noisyrun.engine.device import device_of
-from noisyrun.engine.label_phase import run_label_phase
+from noisyrun.engine.energy import EnergyMeter
+from noisyrun.engine.label_phase import run_label_phase, unverified
 from noisyrun.engine.label_state import LabelState
 from noisyrun.methods import Methods
 from noisyrun.report import summary as summaries
+from noisyrun.report.by_class import class_records
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.run_folder import LABELS, SUMMARY, RunFolder
@@ -56,7 +58,7 @@ class Detection:
     ----------
     metrics
         Measures of the label phase, by name; those against clean labels where these are known:
-        ``label_accuracy_before``, ``label_accuracy_after``, ``auroc``, ``average_precision``, ``f1``.
+        ``label_accuracy_before``, ``label_accuracy_after``, and those of the `detection` of the summary.
     seconds
         Wall seconds by part, and by method.
     notes, warnings
@@ -147,6 +149,7 @@ def detect(
     named = {kind: choice for kind, choice in chosen.items() if choice is not None and not made[kind]}
     config = resolve({**(settings or {}), **named, "seed": seed, "device": device, "tracking": "none"})
     methods = _with_objects(plans.make_methods(config), made)
+    forget_peak_memory(device_of(config.settings.device))
     clock = Stopwatch()
     with clock("data"):
         raw = _raw(features, labels, logits, clean_labels, columns or {}, classes, wnids, descriptions)
@@ -167,6 +170,7 @@ def detect_file(config: RunConfig, *, console: Console | None = None) -> Detecti
         raise UserError("detect: name the features: --features FILE (.npz, .npy or .parquet)")
     methods = plans.make_methods(config)
     _need_judges(methods)
+    forget_peak_memory(device_of(config.settings.device))
     clock = Stopwatch()
     with clock("data"):
         settings = _all_samples(config.settings)
@@ -189,6 +193,7 @@ class _Detector:
         self.console = console
         self.clock = clock
         self.device = device_of(self.settings.device)
+        self.energy = EnergyMeter(self.device)
 
     def run(self, data: Data) -> Detection:
         samples = data.train
@@ -239,6 +244,7 @@ class _Detector:
         return run_label_phase(bank, self.methods, side, phase, self.settings, data.train.truth, self.console.warn)
 
     def _detection(self, data: Data, state: LabelState, notes: list[str]) -> Detection:
+        self.energy.read()
         metrics = dict(state.metrics)
         methods = {name.removeprefix("seconds."): metrics[name] for name in metrics if name.startswith("seconds.")}
         seconds = {**self.clock.seconds, **methods}
@@ -247,9 +253,12 @@ class _Detector:
             config=self.config,
             data=replace(data, notes=tuple(notes)),
             detection={**metrics, "called_wrong": metrics.get("wrong")},
+            unverified=unverified(data.train, state),
+            per_class=class_records(data.train, state),
             label_accuracy=summaries.label_fields(metrics, corrected=bool(self.methods.correctors)),
             seconds=seconds,
             peak_memory=peak_memory(self.device),
+            energy=self.energy.joules,
             warnings=self.console.warnings,
         )
         table = label_table(data.train.index, data.train.labels, state, data.task, data.train.truth)

@@ -22,13 +22,13 @@ from noisyrun.api.hooks import RunInfo, RunResult
 from noisyrun.api.plugin import API_VERSION, plugin_key
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data
-from noisyrun.engine.clock import Stopwatch
+from noisyrun.engine.clock import Stopwatch, forget_peak_memory
 from noisyrun.engine.corrections import changed, corrected_labels
 from noisyrun.engine.device import device_of
 from noisyrun.engine.ensemble import load_members
 from noisyrun.engine.evaluate import Member
 from noisyrun.engine.interrupt import Interrupted
-from noisyrun.engine.label_phase import label_measures
+from noisyrun.engine.label_phase import label_measures, unverified
 from noisyrun.engine.outcome import Outcome
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.stages import baseline_stages
@@ -37,6 +37,7 @@ from noisyrun.methods import Methods
 from noisyrun.plan import Plan
 from noisyrun.report import drawing
 from noisyrun.report import summary as summaries
+from noisyrun.report.by_class import class_records
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.run_folder import CONFIG, LABELS, NOISE, SUMMARY, RunFolder
@@ -151,6 +152,7 @@ class _Session:
             self.console.say(note)
         methods = plans.make_methods(self.config)
         self.device = device_of(self.config.settings.device)
+        forget_peak_memory(self.device)
         Precision(self.config.settings.train.amp, self.device)  # refuses what the device cannot do
         with self.clock("data"):
             data = datasets.load(self.config.settings)
@@ -255,6 +257,8 @@ class _Session:
             data=data,
             outcome=outcome,
             detection=measures if plan.methods.judge_labels else None,
+            unverified=unverified(train, state) if plan.methods.judge_labels else None,
+            per_class=class_records(train, state, data.test, outcome.by_class),
             label_accuracy=measures,
             baseline=baseline,
             evaluation=averaged,

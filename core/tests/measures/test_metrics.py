@@ -70,7 +70,8 @@ def test_a_decision_that_finds_nothing_has_f1_of_0() -> None:
 @pytest.mark.parametrize("all_wrong", [True, False])
 def test_ranking_is_not_measured_where_there_is_nothing_to_rank(all_wrong: bool) -> None:
     got = metrics.detection(torch.rand(5), None, torch.full((5,), all_wrong))
-    assert got == {}
+    assert got == {"noise_rate": float(all_wrong)}
+    assert metrics.detection(torch.rand(0), None, torch.zeros(0, dtype=torch.bool)) == {}
 
 
 def test_label_accuracy_counts_known_truths_alone() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from noisyrun.api.labels import PAD
@@ -14,6 +15,10 @@ from noisyrun.data.samples import Samples
 from noisyrun.engine.network import Network
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.views import Views
+from noisyrun.report.calibration import Calibration
+
+#: A probability of 0, of which there is no logarithm, counts as this one.
+_TINY = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -124,15 +129,35 @@ def _batches(samples: Samples, view: View, side: int | None) -> Iterator[tuple[T
     )
 
 
-def evaluate(network: Network, samples: Samples, view: View) -> dict[str, float]:
+@dataclass(frozen=True)
+class Measured:
+    """How good predictions are.
+
+    Attributes
+    ----------
+    numbers
+        Single-label: ``accuracy`` (top-1) and, for more than five classes, ``top5``. Multi-label: ``map``, ``ap_all``,
+        and ``accuracy``, which is ``map``. All in [0, 1]. Where the loss states probabilities that fit the labels (a
+        cross entropy one label, a binary cross entropy several) ``ece``, ``nll`` and ``brier``, of which lower is
+        better; see `noisyrun.report.calibration`.
+    by_class
+        One value for each of the C classes: the share of its samples recognised, or its average precision; None where
+        there is no sample of it.
+    """
+
+    numbers: dict[str, float]
+    by_class: list[float | None]
+
+
+def evaluate(network: Network, samples: Samples, view: View) -> Measured:
     """How good the predictions of one network are, on samples as they are; see `measure`."""
-    return measure(samples, predictions(network, samples, view), view.device)
+    return measure(samples, predictions(network, samples, view), view.device, logits=True)
 
 
 def evaluate_together(
     members: Sequence[Member], splits: Mapping[str, Samples | None], views: Views
 ) -> dict[str, dict[str, float]]:
-    """How good the averaged predictions of several networks and views are, by split; see `measure`.
+    """How good the averaged predictions of several networks and views are, by split: numbers of `measure`.
 
     Noisy validation (``val``) is left out where a network may have been trained on it.
     """
@@ -140,55 +165,79 @@ def evaluate_together(
     for name, samples in splits.items():
         if samples is None or not len(samples) or (name == "val" and not all(member.own_val for member in members)):
             continue
-        found[name] = measure(samples, probabilities(members, samples, views), members[0].view.device)
+        predicted = probabilities(members, samples, views)
+        found[name] = measure(samples, predicted, members[0].view.device, logits=False).numbers
     return found
 
 
-def measure(samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device) -> dict[str, float]:
-    """How good predictions are; samples without a label are left out.
+def measure(
+    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, *, logits: bool
+) -> Measured:
+    """How good predictions are; samples without a label are left out. The device is waited for at the end alone.
 
     Parameters
     ----------
     predicted
-        Positions [B] and scores [B, C], higher is likelier: logits or probabilities.
-
-    Returns
-    -------
-    dict
-        Single-label: ``accuracy`` (top-1) and, for more than five classes, ``top5``. Multi-label: ``map``, ``ap_all``,
-        and ``accuracy``, which is ``map``. All in [0, 1].
+        Positions [B] and scores [B, C], higher is likelier.
+    logits
+        Whether scores are logits; probabilities otherwise.
     """
-    if samples.task.multi:
-        return _measure_multi(samples, predicted)
+    measured = _measure_several if samples.task.multi else _measure_one
+    return measured(samples, predicted, device, logits)
+
+
+def _measure_one(
+    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, logits: bool
+) -> Measured:
+    classes = samples.task.num_classes
     labels = samples.labels.single.to(device)
-    right = torch.zeros((), dtype=torch.int64, device=device)
-    right5, count = right.clone(), right.clone()
-    wide = samples.task.num_classes > 5
+    hits = torch.zeros(classes, dtype=torch.int64, device=device)
+    hits5 = torch.zeros((), dtype=torch.int64, device=device)
+    fit = Calibration(device) if samples.task.loss == "cross-entropy" else None
+    wide = classes > 5
     for positions, scores in predicted:
         truth = labels[positions.to(device)]
-        count += (truth != PAD).sum()
-        right += (scores.argmax(1) == truth).sum()
+        hits.index_add_(0, truth.clamp(min=0), (scores.argmax(1) == truth).long())
         if wide:
-            right5 += (scores.topk(5, dim=1).indices == truth[:, None]).sum()
-    total = max(1, int(count))
-    result = {"accuracy": int(right) / total}
+            hits5 += (scores.topk(5, dim=1).indices == truth[:, None]).sum()
+        if fit is not None:
+            fit.add(scores.log_softmax(1) if logits else scores.clamp(min=_TINY).log(), truth)
+    known = samples.labels.single[samples.labels.single != PAD]
+    counts = torch.bincount(known, minlength=classes).tolist()
+    total, right = max(1, len(known)), hits.tolist()
+    numbers = {"accuracy": sum(right) / total}
     if wide:
-        result["top5"] = int(right5) / total
-    return result
+        numbers["top5"] = int(hits5) / total
+    if fit is not None:
+        numbers |= fit.measures()
+    return Measured(numbers, [hit / count if count else None for hit, count in zip(right, counts, strict=True)])
 
 
-def _measure_multi(samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+def _measure_several(
+    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, logits: bool
+) -> Measured:
     from noisyrun.report import metrics
 
     classes = samples.task.num_classes
     scores = torch.cat([scores.cpu() for _, scores in predicted])
     truth, known = samples.labels.multi_hot(classes).bool(), samples.labels.known_mask(classes)
-    mean_ap, ap_all = (
-        metrics.mean_average_precision(scores, truth, known),
-        metrics.average_precision_all(scores, truth, known),
-    )
-    found = {"accuracy": mean_ap, "map": mean_ap, "ap_all": ap_all}
-    return {name: value for name, value in found.items() if value is not None}
+    by_class = metrics.average_precisions(scores, truth, known)
+    mean_ap = metrics.mean(by_class)
+    found = {"accuracy": mean_ap, "map": mean_ap, "ap_all": metrics.average_precision_all(scores, truth, known)}
+    numbers = {name: value for name, value in found.items() if value is not None}
+    if samples.task.loss == "binary-cross-entropy":
+        fit = Calibration(scores.device)
+        for rows in torch.arange(len(scores)).split(4096):
+            fit.add_pairs(*_of_pairs(scores[rows], truth[rows].float(), logits), truth[rows], known[rows])
+        numbers |= fit.measures()
+    return Measured(numbers, by_class)
+
+
+def _of_pairs(scores: Tensor, truth: Tensor, logits: bool) -> tuple[Tensor, Tensor]:
+    """The probability that a class holds, and its binary cross entropy: [B, C] each."""
+    if logits:
+        return scores.sigmoid(), F.binary_cross_entropy_with_logits(scores, truth, reduction="none")
+    return scores, F.binary_cross_entropy(scores.clamp(0, 1), truth, reduction="none")
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.task import Task
 from noisyrun.config.settings import RunSettings
+from noisyrun.data.samples import Samples
 from noisyrun.engine.clock import Stopwatch
 from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest, standing, taken_away
 from noisyrun.engine.harm import harm_warning
@@ -61,7 +62,7 @@ def run_label_phase(
         Its metrics: ``changed`` (share of samples whose label is another now), ``wrong`` (share held wrong),
         ``mean_weight`` and ``zero_weight`` (of the observed labels, before scaling), ``effective_sample_size`` (as a
         share), ``seconds`` and ``seconds.<method>``, what the harm check rests on; and where clean labels are known
-        ``label_accuracy_before``, ``label_accuracy_after``, ``auroc``, ``average_precision``, ``f1``.
+        ``label_accuracy_before``, ``label_accuracy_after`` and those of `detection_measures`.
 
     Raises
     ------
@@ -247,14 +248,50 @@ def label_measures(
             "label_accuracy_before": measure.label_accuracy(observed.single, truth.single),
             "label_accuracy_after": measure.label_accuracy(corrected.single, truth.single),
         }
+    return {**numbers, **detection_measures(observed, state, truth, task)}
+
+
+def detection_measures(
+    observed: Labels, state: LabelState, truth: Labels, task: Task, counted: Tensor | None = None
+) -> dict[str, float]:
+    """Measures of what was called wrong against clean labels; see `noisyrun.report.metrics.detection`.
+
+    Parameters
+    ----------
+    counted
+        bool [N]: samples that count; all by default.
+    """
+    classes: Tensor | None = observed.classes
     if task.multi and state.pair_score is not None:
         score, decided = state.pair_score, state.pair_wrong
         wrong, known = measure.wrong_pairs(observed, truth)
     else:
         score, decided = state.score, state.wrong
         wrong, known = measure.truly_wrong(observed, truth)
-    found = measure.detection(score[known], None if decided is None else decided[known], wrong[known])
-    return {**numbers, **found}
+        # Of several labels without a score of their own a sample has no one class.
+        classes = None if task.multi else observed.single
+    if counted is not None:
+        known = known & (counted if known.dim() == 1 else counted[:, None])
+    return measure.detection(
+        score[known],
+        None if decided is None else decided[known],
+        wrong[known],
+        None if classes is None else classes[known],
+    )
+
+
+def unverified(samples: Samples, state: LabelState) -> dict[str, float] | None:
+    """`detection_measures` over the labels that methods were told nothing of: neither verified nor of the clean subset.
+
+    Returns
+    -------
+    dict or None
+        None where clean labels are not known, or no label was verified.
+    """
+    told = (samples.verified >= 0) | samples.clean
+    if samples.truth is None or not bool(told.any()):
+        return None
+    return detection_measures(samples.labels, state, samples.truth, samples.task, ~told)
 
 
 def _scaled(bank: FeatureBank, methods: Methods, state: LabelState, scale: str, warn: Warn) -> LabelState:

@@ -57,10 +57,16 @@ class Progress:
         Epochs and steps of the stages that have begun, by name.
     history, rounds
         One record an epoch, one a label phase.
+    by_class
+        Accuracy on the test set by class, when it was last measured.
     by_val, by_test
         Best epoch on noisy validation, and on the test set.
     seconds
         Wall seconds by phase.
+    seen
+        Training samples seen, each as often as it was.
+    energy
+        Joules by kind of device.
     """
 
     stage: int = 0
@@ -78,9 +84,12 @@ class Progress:
     lengths: dict[str, tuple[int, int]] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[dict[str, Any]] = field(default_factory=list)
+    by_class: list[float | None] = field(default_factory=list)
     by_val: Best = field(default_factory=Best)
     by_test: Best = field(default_factory=Best)
     seconds: dict[str, float] = field(default_factory=dict)
+    seen: int = 0
+    energy: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON values."""

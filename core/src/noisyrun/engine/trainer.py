@@ -23,6 +23,7 @@ from noisyrun.data.loader import TrainLoader
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, persist, stages
 from noisyrun.engine.clock import Stopwatch, peak_memory
+from noisyrun.engine.energy import EnergyMeter
 from noisyrun.engine.evaluate import View, evaluate, top_predictions
 from noisyrun.engine.features import FeatureSource
 from noisyrun.engine.interrupt import Interrupted, StopRequest
@@ -124,6 +125,7 @@ class Trainer:
             self.build()
             if resume and self.path is not None and self.path.exists():
                 persist.restore_trainer(self, checkpoint.load(self.path), self.path)
+            self.energy = EnergyMeter(self.device, self.progress.energy, resumed=self.progress.steps > 0)
             left = self.stages[self.progress.stage :]
             if self.methods.judge_labels and any(stage.label_phase != "never" for stage in left):
                 self._side_info()  # a missing text encoder is found now, not after hours of warm-up
@@ -173,11 +175,12 @@ class Trainer:
                 with self.precision.autocast():
                     loss, terms = self.network(batch.inputs, step, work.given_features)
                 self.precision.step(loss, work.optimizer, work.settings.clip, work.parameters)
-                watch.add(at.steps, rate, loss, terms, batch.positions, tables)
+                watch.add(at.steps, rate, loss, terms, batch, tables)
+                self.energy.tick()
                 at.step += 1
                 at.steps += 1
             watch.check(tables)
-            at.loss = float(watch.total)
+            self._take(watch)
         at.epoch_seconds += time.perf_counter() - began
 
     def _finish_epoch(self, work: Work) -> None:
@@ -208,8 +211,10 @@ class Trainer:
         with self.clock("evaluate"):
             for name, split in (("val", self.data.val), ("test", self.data.test)):
                 if split is not None and len(split):
-                    numbers = evaluate(self.network, split, work.view)
-                    found |= {f"{name}_{measure}": value for measure, value in numbers.items()}
+                    measured = evaluate(self.network, split, work.view)
+                    found |= {f"{name}_{measure}": value for measure, value in measured.numbers.items()}
+                    if name == "test":
+                        at.by_class = measured.by_class
         test = found.get("test_accuracy")
         at.by_val.offer(found.get("val_accuracy"), test, at.epochs)
         at.by_test.offer(test, test, at.epochs)
@@ -381,28 +386,41 @@ class Trainer:
     def _stop_if_asked(self, watch: LossWatch, began: float) -> None:
         if not self.stop.requested:
             return
-        at = self.progress
-        at.loss = float(watch.total)
-        at.epoch_seconds += time.perf_counter() - began
+        self._take(watch)
+        spent, seconds = time.perf_counter() - began, self.progress.seconds
+        self.progress.epoch_seconds += spent
+        # The stopwatch is still running, and stops after the checkpoint is written.
+        seconds["train"] = seconds.get("train", 0.0) + spent
         self._save()
         raise Interrupted
+
+    def _take(self, watch: LossWatch) -> None:
+        """What the steps came to, read from the device."""
+        at = self.progress
+        at.loss = float(watch.total)
+        at.seen += int(watch.samples)
 
     def _save(self) -> None:
         if self.path is None:
             return
+        self.energy.read()
         with self.clock("checkpoint"):
             checkpoint.save(self.path, persist.trainer_tree(self))
         self.observers.checkpoint(self.path, self.progress.epochs)
 
     def _outcome(self) -> Outcome:
         at = self.progress
+        self.energy.read()
         return Outcome(
             network=self.network,
             state=self.state,
             accuracy=at.accuracy,
+            by_class=tuple(at.by_class),
             history=tuple(at.history),
             rounds=tuple(at.rounds),
             seconds=dict(at.seconds),
+            seen=at.seen,
             peak_memory=peak_memory(self.device),
+            energy=dict(at.energy),
             view=self._view(stages.last_trained(self.stages, at.lengths)),
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from noisyrun.api.errors import UserError
+from noisyrun.data.loader import LoadedBatch
 from noisyrun.engine.tables import LabelTables
 
 
@@ -33,20 +34,24 @@ class LossWatch:
     ----------
     total
         float32 scalar on the device: sum of the losses since the epoch began.
+    samples
+        int64 scalar on the device: samples seen, padding left out.
     """
 
     def __init__(self, every: int, device: torch.device, total: float = 0.0) -> None:
         self.every = every
         self.total = torch.tensor(total, device=device)
+        self.samples = torch.zeros((), dtype=torch.int64, device=device)
         self._seen: list[_Seen] = []
 
     def add(
-        self, step: int, rate: float, loss: Tensor, terms: Mapping[str, Tensor], positions: Tensor, tables: LabelTables
+        self, step: int, rate: float, loss: Tensor, terms: Mapping[str, Tensor], batch: LoadedBatch, tables: LabelTables
     ) -> None:
         """Note a step's loss; every few steps, check those since the last check."""
         loss = loss.detach()
         self.total += loss
-        self._seen.append(_Seen(step, rate, loss, terms, positions))
+        self.samples += batch.mask.sum()
+        self._seen.append(_Seen(step, rate, loss, terms, batch.positions))
         if len(self._seen) >= self.every:
             self.check(tables)
 

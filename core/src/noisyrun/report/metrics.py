@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
 from torch import Tensor
 
 from noisyrun.api.labels import PAD, Labels
@@ -27,7 +29,9 @@ def label_accuracy(labels: Tensor, truth: Tensor) -> float | None:
     return _share(labels[known] == truth[known])
 
 
-def detection(score: Tensor, wrong: Tensor | None, truly_wrong: Tensor) -> dict[str, float]:
+def detection(
+    score: Tensor, wrong: Tensor | None, truly_wrong: Tensor, classes: Tensor | None = None
+) -> dict[str, float]:
     """How well wrong labels were found.
 
     Parameters
@@ -38,22 +42,65 @@ def detection(score: Tensor, wrong: Tensor | None, truly_wrong: Tensor) -> dict[
         bool [N]: the methods' own decision; None where there is none. No threshold is ever put in its place.
     truly_wrong
         bool [N].
+    classes
+        int64 [N]: the observed class of each label, for ``class_error``.
 
     Returns
     -------
     dict
-        ``auroc`` and ``average_precision`` of 1 − quality (they depend on the order alone, so that −score serves),
-        absent when all labels are right or all wrong; ``f1`` of the decision, absent without one.
+        ``noise_rate``, the share of wrong labels. Of the order by 1 − quality (−score serves): ``auroc``,
+        ``average_precision``, ``precision_at_noise_rate`` and ``best_f1``, an upper bound whose threshold is chosen on
+        `truly_wrong` itself; absent when all labels are right or all wrong. Of the decision, absent without one:
+        ``f1``, ``precision``, ``recall`` and ``class_error``. Empty where there is no label.
     """
     positive = _numpy(truly_wrong)
-    measures: dict[str, float] = {}
+    if not len(positive):
+        return {}
+    measures = {"noise_rate": float(positive.mean())}
     if positive.any() and not positive.all():
         suspicion = -_numpy(score).astype(np.float64)
         measures["auroc"] = float(roc_auc_score(positive, suspicion))
         measures["average_precision"] = float(average_precision_score(positive, suspicion))
+        measures |= _of_order(suspicion, positive)
     if wrong is not None:
-        measures["f1"] = float(f1_score(positive, _numpy(wrong), zero_division=0.0))
+        decided = _numpy(wrong).astype(bool)
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            positive, decided, average="binary", zero_division=0.0
+        )
+        measures |= {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+        if classes is not None:
+            measures["class_error"] = class_error(decided, positive, _numpy(classes))
     return measures
+
+
+def _of_order(suspicion: np.ndarray, positive: np.ndarray) -> dict[str, float]:
+    """Measures of the labels from the most suspicious on; of equal ones the earlier comes first."""
+    order = np.argsort(-suspicion, kind="stable")
+    hits = positive[order].cumsum()
+    total = int(hits[-1])
+    # A threshold takes all labels of one score or none.
+    ends = np.append(np.flatnonzero(np.diff(suspicion[order])), len(order) - 1)
+    return {
+        "precision_at_noise_rate": float(hits[total - 1]) / total,
+        "best_f1": float((2 * hits[ends] / (ends + 1 + total)).max()),
+    }
+
+
+def class_error(decided: np.ndarray, truly_wrong: np.ndarray, classes: np.ndarray) -> float:
+    """Average error over classes: mean over observed classes of the share of mistaken decisions about their labels.
+
+    A right label called wrong and a wrong label called right are one mistake each.
+
+    Parameters
+    ----------
+    decided, truly_wrong
+        bool [N]: what was called wrong, and what is.
+    classes
+        int64 [N]: the observed class of each label. Classes that do not occur do not count.
+    """
+    counts = np.bincount(classes)
+    mistakes = np.bincount(classes, decided != truly_wrong)
+    return float((mistakes[counts > 0] / counts[counts > 0]).mean())
 
 
 def truly_wrong(labels: Labels, truth: Labels) -> tuple[Tensor, Tensor]:
@@ -131,8 +178,8 @@ def top_k(logits: Tensor, truth: Tensor, k: int = 1) -> float | None:
     return _share((best == truth[known].unsqueeze(1)).any(1))
 
 
-def mean_average_precision(scores: Tensor, labels: Tensor, known: Tensor | None = None) -> float | None:
-    """Mean over classes of each class's average precision (mAP).
+def average_precisions(scores: Tensor, labels: Tensor, known: Tensor | None = None) -> list[float | None]:
+    """The average precision of each class.
 
     Parameters
     ----------
@@ -145,16 +192,27 @@ def mean_average_precision(scores: Tensor, labels: Tensor, known: Tensor | None 
 
     Returns
     -------
-    float or None
-        Classes without a known positive do not count; None when there is none left.
+    list of float or None
+        C of them; None for a class without a known positive.
     """
     values, positives, mask = _arrays(scores, labels, known)
-    each = [
-        average_precision_score(positives[mask[:, c], c], values[mask[:, c], c])
-        for c in range(values.shape[1])
+    return [
+        float(average_precision_score(positives[mask[:, c], c], values[mask[:, c], c]))
         if positives[mask[:, c], c].any()
+        else None
+        for c in range(values.shape[1])
     ]
-    return float(np.mean(each)) if each else None
+
+
+def mean_average_precision(scores: Tensor, labels: Tensor, known: Tensor | None = None) -> float | None:
+    """Mean of `average_precisions` over the classes that have one (mAP); None when there is none left."""
+    return mean(average_precisions(scores, labels, known))
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """Mean of those that were measured; None when none was."""
+    measured = [value for value in values if value is not None]
+    return float(np.mean(measured)) if measured else None
 
 
 def average_precision_all(scores: Tensor, labels: Tensor, known: Tensor | None = None) -> float | None:

@@ -34,3 +34,12 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}"
         value /= 1024
     return f"{value:.2f} GiB"
+
+
+def joules(value: float) -> str:
+    """Energy in the unit that suits it."""
+    for unit in ("J", "kJ"):
+        if value < 1000:
+            return f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.2f} MJ"

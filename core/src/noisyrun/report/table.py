@@ -9,7 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from noisyrun.report.numbers import percent, points, seconds, size
+from noisyrun.report.numbers import joules, percent, points, seconds, size
 
 ACCURACY = (
     ("last", "after the last epoch"),
@@ -29,17 +29,21 @@ def results(summary: Mapping[str, Any]) -> Iterator[Table | str]:
     """
     accuracy = summary.get("accuracy") or {}
     if any(accuracy.get(key) is not None for key, _ in ACCURACY):
-        baseline = (summary.get("baseline") or {}).get("accuracy")
+        beside = summary.get("baseline") or {}
+        baseline = beside.get("accuracy")
         several = summary.get("ap_all")
-        yield accuracy_table(accuracy, baseline, summary.get("evaluation"), "test mAP" if several else "test accuracy")
+        made = accuracy_table(accuracy, baseline, summary.get("evaluation"), "test mAP" if several else "test accuracy")
+        for row in more_rows(summary, beside if baseline is not None else None):
+            made.add_row(*row)
+        yield made
         if several:
-            yield accuracy_table(several, (summary.get("baseline") or {}).get("ap_all"), None, "test AP over all pairs")
+            yield accuracy_table(several, beside.get("ap_all"), None, "test AP over all pairs")
         if accuracy.get("oracle") is not None:
             yield f"[dim]{ORACLE_NOTE}[/]"
     labels = label_table(summary.get("label_accuracy") or {}, summary.get("detection") or {})
     if labels is not None:
         yield labels
-    yield from costs(summary.get("seconds") or {}, summary.get("peak_memory") or {})
+    yield from costs(summary.get("seconds") or {}, summary.get("peak_memory") or {}, summary.get("energy") or {})
     yield from where(summary)
 
 
@@ -69,8 +73,40 @@ def accuracy_table(
     return made
 
 
+def more_rows(summary: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Iterator[list[str]]:
+    """Rows of other measures after the last epoch, beside those of the baseline where one was trained."""
+    for words, path, better in (
+        ("top-5 accuracy, last", ("top5", "last"), 1),
+        ("calibration error (ECE), last", ("calibration", "ece", "last"), -1),
+    ):
+        value, other = _at(summary, path), _at(baseline, path)
+        if value is None:
+            continue
+        row = [words, percent(value)]
+        if baseline is not None:
+            row += [percent(other), "" if other is None else gain(value - other, better)]
+        yield row
+
+
+def _at(summary: Mapping[str, Any] | None, path: tuple[str, ...]) -> float | None:
+    found: Any = summary
+    for key in path:
+        found = (found or {}).get(key)
+    return found
+
+
 #: Measures whose key is not their name.
-_MEASURES = {"map": "mAP", "ap_all": "AP over all pairs", "top5": "top-5 accuracy"}
+_MEASURES = {
+    "map": "mAP",
+    "ap_all": "AP over all pairs",
+    "top5": "top-5 accuracy",
+    "ece": "calibration error (ECE)",
+    "nll": "negative log-likelihood",
+    "brier": "Brier score",
+}
+#: Measures of which lower is better; those that are no shares are no percentages either.
+_LOWER = {"ece", "nll", "brier"}
+_NO_SHARES = {"nll", "brier"}
 
 
 def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
@@ -84,9 +120,12 @@ def evaluation_table(evaluation: Mapping[str, Any]) -> Table:
     for name, value in evaluation["plain"].items():
         if several and name == "accuracy":  # the same as mAP
             continue
-        row = [_MEASURES.get(name, name.replace("_", " ")), f"[bold]{percent(value)}[/]"]
-        if averaged:
-            row += [f"[bold]{percent(averaged[name])}[/]", gain(averaged[name] - value)]
+        form = "{:.3f}".format if name in _NO_SHARES else percent
+        row = [_MEASURES.get(name, name.replace("_", " ")), f"[bold]{form(value)}[/]"]
+        if name in averaged:
+            better = -1 if name in _LOWER else 1
+            change = f"{averaged[name] - value:+.3f}" if name in _NO_SHARES else None
+            row += [f"[bold]{form(averaged[name])}[/]", gain(averaged[name] - value, better, change)]
         made.add_row(*row)
     return made
 
@@ -115,8 +154,10 @@ def label_table(accuracy: Mapping[str, Any], detection: Mapping[str, Any]) -> Ta
     return made if made.row_count else None
 
 
-def costs(spent: Mapping[str, float], memory: Mapping[str, int]) -> Iterator[str]:
-    """Time by phase and peak memory, a line each."""
+def costs(
+    spent: Mapping[str, float], memory: Mapping[str, int], energy: Mapping[str, float | None] | None = None
+) -> Iterator[str]:
+    """Time by phase, peak memory and energy, a line each."""
     total = spent.get("total", sum(spent.values()))
     phases = sorted(((name, s) for name, s in spent.items() if name != "total" and s >= 0.05), key=lambda row: -row[1])
     if spent:
@@ -124,6 +165,9 @@ def costs(spent: Mapping[str, float], memory: Mapping[str, int]) -> Iterator[str
         yield f"[dim]time[/]    {seconds(total)}" + (f"  [dim]({parts})[/]" if parts else "")
     if memory:
         yield "[dim]memory[/]  " + " · ".join(f"{size(count)} {name}" for name, count in memory.items() if count)
+    used = {name: value for name, value in (energy or {}).items() if value is not None}
+    if used:
+        yield "[dim]energy[/]  " + " · ".join(f"{joules(value)} {name}" for name, value in used.items())
 
 
 def where(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -137,10 +181,19 @@ def where(summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"[dim]{escape(name)}[/]  {escape(tracker['open'])}"
 
 
-def gain(difference: float) -> str:
-    """A gain in points, green where it is one and red where it is a loss."""
-    colour = "green" if difference > 0 else "red" if difference < 0 else "dim"
-    return f"[{colour}]{points(difference)}[/]"
+def gain(difference: float, better: int = 1, words: str | None = None) -> str:
+    """A difference in points, green where it is a gain and red where it is a loss.
+
+    Parameters
+    ----------
+    better
+        1 where higher is better, −1 where lower is.
+    words
+        In place of points.
+    """
+    sign = better * difference
+    colour = "green" if sign > 0 else "red" if sign < 0 else "dim"
+    return f"[{colour}]{points(difference) if words is None else words}[/]"
 
 
 def plain_table(title: str, value: str) -> Table:
