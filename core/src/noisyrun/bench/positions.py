@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from noisyrun.api.errors import UserError
-from noisyrun.api.plugin import KINDS
-from noisyrun.bench.suite import CROSS_ENTROPY, DataEntry, MethodEntry, Suite
-from noisyrun.config.layers import SOCKETS
+from noisyrun.bench.suite import DataEntry, MethodEntry, Suite
 from noisyrun.config.resolve import RunConfig, resolve
-from noisyrun.registry import Registry, normal
+from noisyrun.registry import Registry
 
 #: What a cell of the harness never does: the harness tracks, and plain cross entropy is a row of its own.
 ALWAYS: Mapping[str, Any] = {"tracking": "none", "baseline": False}
@@ -69,36 +66,13 @@ class Position:
 
 def positions(suite: Suite) -> list[Position]:
     """All places of a suite's table, in its order; plain cross entropy is among them whatever the suite says."""
-    methods = list(_methods(suite))
     return [
         _position(suite, method, swept, data, noise, seed)
         for data in suite.data
         for noise in data.noise
-        for method, swept in methods
+        for method, swept in suite.methods
         for seed in suite.seeds
     ]
-
-
-def is_plain(entry: MethodEntry) -> bool:
-    """Whether a method is plain training: nothing in the sockets that judge, and no recipe."""
-    return not any(
-        name == "recipe" or (SOCKETS.get(normal(name.split(".")[0])) in KINDS and normal(name) != "backbone")
-        for name in entry.settings
-    )
-
-
-def _methods(suite: Suite) -> Iterator[tuple[MethodEntry, dict[str, Any]]]:
-    if suite.task == "train" and not any(is_plain(entry) and not entry.sweep for entry in suite.method):
-        yield MethodEntry(name=CROSS_ENTROPY), {}
-    for entry in suite.method:
-        for values in itertools.product(*entry.sweep.values()):
-            swept = dict(zip(entry.sweep, values))
-            yield (entry.model_copy(update={"name": _swept_name(entry.name, swept)}) if swept else entry), swept
-
-
-def _swept_name(name: str, swept: Mapping[str, Any]) -> str:
-    listed = ", ".join(f"{setting.rpartition('.')[2]}={value}" for setting, value in swept.items())
-    return f"{name} ({listed})"
 
 
 def _position(
