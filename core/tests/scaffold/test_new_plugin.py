@@ -54,6 +54,14 @@ def test_a_name_that_python_or_the_contract_has_taken_makes_another_class(
     assert issubclass(getattr(import_module(module), title), Method)
 
 
+def test_it_brings_the_licence_that_its_project_names(tmp_path: Path) -> None:
+    new_plugin("small-loss", "weighter", tmp_path / "p")
+    project = tomllib.loads((tmp_path / "p" / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "Apache-2.0"
+    core = Path(__file__).resolve().parents[2]
+    assert (tmp_path / "p" / "LICENSE").read_text() == (core / "LICENSE").read_text()
+
+
 def test_no_placeholder_is_left(tmp_path: Path) -> None:
     for kind in SOCKETS:
         folder = tmp_path / kind
@@ -94,6 +102,26 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_the_verb_says_what_comes_next(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["new-plugin", "small-loss", "--socket", "weighter"]) == 0
-    told = capsys.readouterr().out
-    assert "noisyrun --weighter small-loss" in told
+    told = capsys.readouterr()
+    assert "noisyrun --weighter small-loss" in told.out
+    assert told.err == ""
     assert (tmp_path / "noisyrun-small-loss" / "src" / "noisyrun_small_loss" / "method.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "socket", "said"),
+    [
+        ("features", "backbone", ["backbone 'features' comes with noisyrun 0"]),
+        # Known from the catalogue, whether or not it is installed.
+        ("smp", "corrector", ["corrector 'smp' comes with noisyrun-smp", "noisyrun-smp is another distribution"]),
+        ("smp", "backbone", ["noisyrun-smp is another distribution"]),
+    ],
+)
+def test_a_name_that_is_taken_is_warned_of(
+    name: str, socket: str, said: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-plugin", name, "--socket", socket]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"warning: {part}") for line, part in zip(told, said, strict=True)] == [True] * len(said)
+    assert (tmp_path / f"noisyrun-{name}" / "LICENSE").exists()

@@ -18,6 +18,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _FILES = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
+    "LICENSE": "LICENSE",
     ".gitignore": "gitignore",
     "src/@module@/__init__.py": "init.py",
     "src/@module@/config.py": "config.py",
