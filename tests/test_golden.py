@@ -15,17 +15,20 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from noisyrun import data as datasets
 from noisyrun import plan as plans
-from noisyrun.api import Labels, PluginConfig, SideInfo, SideInfoEncoder, Stage, Task
+from noisyrun.api import PAD, Labels, PluginConfig, SideInfo, SideInfoEncoder, Stage, Task
 from noisyrun.config.resolve import resolve
 from noisyrun.data.samples import Data
-from noisyrun.engine.corrections import corrected_labels
+from noisyrun.engine.corrections import changed, corrected_labels
 from noisyrun.engine.trainer import Trainer
 from noisyrun.methods import Methods
 from noisyrun.plugins import discover
@@ -52,6 +55,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "weighter.urnet-source": {"top": 3},
     "side_info.sinet": {"relation": "HW", "hierarchy": "tree"},
 }
+#: The loop by itself, and a run on data with several labels a sample, whose weights and corrections are of pairs.
+PLAIN, SEVERAL = "plain", "several-labels"
 #: Weighters that weigh all labels alike: the loss of one is all it adds, the other takes every label for right.
 ALIKE = {"weighter.urnet-bag", "weighter.naive"}
 ROUND = {"zero", "six", "eight", "nine", "three"}
@@ -68,16 +73,17 @@ class Giver(SideInfoEncoder[PluginConfig]):
 
 
 def cases() -> list[str]:
-    """Every installed method that says something of labels, and the loop by itself."""
+    """Every installed method that says something of labels, the loop by itself, and several labels a sample."""
     kinds = ("side_info", "prototypes", "weighter", "corrector")
     found = [f"{kind}.{name}" for kind in kinds for name in REGISTRY.names(kind)]
-    return ["plain", *(case for case in found if case not in NOT_HERE)]
+    return [PLAIN, SEVERAL, *(case for case in found if case not in NOT_HERE)]
 
 
-def make(kind: str, name: str) -> Any:
+def make(kind: str, name: str, **more: Any) -> Any:
     """A method with settings that make it quick."""
     config = REGISTRY.config_class(kind, name)
-    method = REGISTRY.factory(kind, name)(config(**{**small_settings(config), **SETTINGS.get(f"{kind}.{name}", {})}))
+    given = {**small_settings(config), **SETTINGS.get(f"{kind}.{name}", {}), **more}
+    method = REGISTRY.factory(kind, name)(config(**given))
     method.key = f"{kind}.{name}"
     return method
 
@@ -86,8 +92,12 @@ def methods_of(case: str) -> Methods:
     """The method, and what it takes to see what it does."""
     kind, _, name = case.partition(".")
     giver = (Giver(PluginConfig()),)
-    if case == "plain":
+    judges: dict[str, Any]
+    if case == PLAIN:
         return Methods()
+    if case == SEVERAL:
+        judges = {"weighters": (make("weighter", "sinet"),), "correctors": (make("corrector", "sinet", s=0.7),)}
+        return Methods(side_info=giver, prototypes=make("prototypes", "smp"), **judges)
     if kind in ("weighter", "corrector"):
         method = make(kind, name)
         builder = make("prototypes", BUILDERS.get(case, "smp")) if method.needs.prototypes else None
@@ -112,17 +122,29 @@ def digits() -> Data:
     return replace(data, train=train)
 
 
+@cache
+def several() -> Data:
+    """134 samples of the conformance suite with up to three labels, of which some are wrong and some unknown."""
+    world = make_world(134, classes=5, multi=True)
+    values = torch.where(world.labels.known_mask(5), world.labels.multi_hot(5), -1).to(torch.int8)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "several.npz"
+        np.savez(file, features=world.features.numpy(), labels=values.numpy())
+        settings = {"dataset": str(file), "tracking": "none"}
+        return datasets.load(resolve(settings).settings)
+
+
 def made(case: str) -> dict[str, Any]:
-    """What a run of three epochs, two of them with a label phase, makes of the digits."""
-    methods, data = methods_of(case), digits()
-    kept = sorted({method.needs.predictions for method in methods} - {None})
+    """What a run of three epochs, two with a label phase, makes of the digits or of several labels a sample."""
+    methods, data = methods_of(case), several() if case == SEVERAL else digits()
+    kept = sorted({name for method in methods if (name := method.needs.predictions)})
     stages = [{"name": f"keeps {name}", "steps": 1, "keep_predictions": name} for name in kept]
     stages += [{"name": "warmup", "epochs": 1}, {"name": "rounds", "epochs": 2, "label_phase": "every:1"}]
     if not methods.judge_labels:
         stages[-1].pop("label_phase")
     config = resolve(
         {
-            "backbone": {"small-cnn": {"width": 4, "depth": 2, "blocks": 0}},
+            "backbone": "features" if case == SEVERAL else {"small-cnn": {"width": 4, "depth": 2, "blocks": 0}},
             "batch_size": 32,
             "device": "cpu",
             "tracking": "none",
@@ -136,15 +158,21 @@ def made(case: str) -> dict[str, Any]:
         plan.config.settings, plan.methods, data, device=torch.device("cpu"), plan=plan.stages, batches=plan.batches
     ).run()
     state, observed = outcome.state, data.train.labels
-    labels: Labels = corrected_labels(observed, state.targets, multi=False)
-    changed = (labels.single != observed.single).nonzero()[:, 0]
+    labels: Labels = corrected_labels(observed, state.targets, multi=data.task.multi)
+    rows = changed(observed, labels).nonzero()[:, 0].tolist()
+    weights = state.weights[observed.classes != PAD] if data.task.multi else state.weights[:, 0]
     return {
         "losses": [float(f"{epoch['loss']:.7g}") for epoch in outcome.history],
-        "weights": [round(value, 4) for value in state.weights[:, 0].tolist()],
+        "weights": [round(value, 4) for value in weights.tolist()],
         "alpha": [round(value, 4) for value in state.targets.alpha.tolist()],
         "wrong": [] if state.wrong is None else state.wrong.nonzero()[:, 0].tolist(),
-        "corrected": {str(row): int(labels.single[row]) for row in changed.tolist()},
+        "corrected": {str(row): _listed(labels.classes[row]) for row in rows},
     }
+
+
+def _listed(classes: Tensor) -> int | list[int]:
+    """The one label of a sample, or all of several, in order."""
+    return int(classes) if len(classes) == 1 else sorted(c for c in classes.tolist() if c != PAD)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -187,9 +215,12 @@ def test_golden_runs_say_something_of_every_kind_of_method() -> None:
     found = {case: json.loads(path_of(case).read_text(encoding="utf-8")) for case in cases()}
     assert {path.stem for path in FOLDER.glob("*.json")} == set(found)
     assert any(one["corrected"] for one in found.values())
+    several = found[SEVERAL]
+    assert len(several["weights"]) > len(several["alpha"])
+    assert any(len(classes) > 1 for classes in several["corrected"].values())
     for case, one in found.items():
         kind = case.partition(".")[0]
-        assert one["losses"] == sorted(one["losses"], reverse=True) or kind != "plain"
+        assert one["losses"] == sorted(one["losses"], reverse=True) or case != PLAIN
         if kind in ("weighter", "prototypes", "side_info") and case not in ALIKE:
             assert len(set(one["weights"])) > 1, f"{case} weighs all labels alike"
 
