@@ -2,99 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
+from noisyrun.bench import claims, fairness, measures, stats
 from noisyrun.bench.claims import PublishedRow, Verdict
+from noisyrun.bench.evidence import Evidence, Table, read
 from noisyrun.bench.fairness import Mark
 from noisyrun.bench.measures import Measure
-from noisyrun.bench.stats import Estimate, Paired
-from noisyrun.bench.store import Results
+from noisyrun.bench.rows import ClassRow, Curve, Row, row
+from noisyrun.bench.stats import Paired
+from noisyrun.bench.store import Result, Results
 from noisyrun.bench.suite import Suite
 
-
-@dataclass(frozen=True)
-class Curve:
-    """A figure of a run's history over its epochs: mean, smallest and largest over the seeds.
-
-    All four have the same length. Epochs that not every finished seed has are left out.
-    """
-
-    epochs: tuple[int, ...]
-    mean: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class, averaged over the seeds; shares in [0, 1], None where not measured."""
-
-    name: str
-    accuracy: float | None
-    observed: float | None
-    called_wrong: float | None
-    wrong: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method in a comparison.
-
-    Attributes
-    ----------
-    method, note
-        Its name, and what a reader must know of it.
-    reference
-        Whether it is plain cross entropy.
-    settings
-        What the suite sets for it, by dotted name, as text; sockets among them.
-    marks
-        Those of the method here. Those of the whole comparison stand there.
-    cells
-        Its cells by seed.
-    unfinished
-        By seed, what came of those that have no result: ``pending``, or why they failed, were refused or ran out of
-        time.
-    values
-        By key of the measure; only what was measured.
-    against
-        Against plain cross entropy, by key of the measure; empty for the reference, and where pairs are missing.
-    rank
-        Rank of its mean by the headline measure among the rows of the comparison, 1 the best, ties averaged; None where
-        it was not measured, or not for all seeds.
-    best
-        Whether its mean is the best.
-    within_noise
-        Whether it is not told apart from the best (paired interval contains 0); None where that cannot be said.
-    cost
-        Total seconds as a multiple of plain cross entropy's on the same machine; None where that is not known.
-    curves
-        By key of the run's history: test_accuracy, val_accuracy, train_loss and whatever else a number is.
-    classes
-        One record a class; empty where there are none.
-    galleries
-        By seed, the gallery of the run relative to the results folder (``cells/ID/run/gallery.html``).
-    """
-
-    method: str
-    note: str
-    reference: bool
-    settings: Mapping[str, str]
-    marks: tuple[Mark, ...]
-    cells: Mapping[int, str]
-    unfinished: Mapping[int, str]
-    values: Mapping[str, Estimate]
-    against: Mapping[str, Paired]
-    rank: float | None
-    best: bool
-    within_noise: bool | None
-    cost: float | None
-    curves: Mapping[str, Curve]
-    classes: tuple[ClassRow, ...]
-    galleries: Mapping[int, str]
+__all__ = ["Analysis", "ClassRow", "Comparison", "Curve", "Machine", "Overall", "Row", "analyse"]
 
 
 @dataclass(frozen=True)
@@ -242,4 +166,200 @@ def analyse(results: Results) -> Analysis:
     UserError
         When it is no results folder.
     """
-    raise NotImplementedError
+    expanded = results.suite()
+    table = read(results, expanded.suite, expanded.places)
+    headline = measures.measure(expanded.suite.headline)
+    marks = fairness.marks(table, headline)
+    everything = [one for _, _, found in table.rows() for one in found]
+    cells = {one.place.cell: one for one in everything}
+    ended = [one.result for one in cells.values() if one.result is not None]
+    keys = {key for one in everything for key in one.measures}
+    return Analysis(
+        suite=expanded.suite,
+        command=expanded.command,
+        headline=headline,
+        measures=tuple(measures.measure(key) for key in measures.order(keys, headline.key)),
+        comparisons=tuple(_comparison(table, name, headline, marks, results) for name in table.evidence),
+        overall=_overall(table, headline),
+        claims=claims.verdicts(table),
+        published=claims.published(table),
+        marks=marks,
+        machines=_machines(ended),
+        versions=_versions(list(cells.values())),
+        started=min((one.started for one in ended), default=""),
+        ended=max((one.ended for one in ended), default=""),
+        cells=len(cells),
+        finished=sum(one.finished for one in cells.values()),
+        unfinished=tuple(
+            (one.place.method, one.place.comparison, one.place.seed, one.problem)
+            for one in everything
+            if not one.finished
+        ),
+        seconds=sum(one.measures.get("seconds.total", 0.0) for one in ended),
+        frame=_frame(everything),
+    )
+
+
+def _comparison(table: Table, name: str, headline: Measure, marks: Sequence[Mark], results: Results) -> Comparison:
+    found = table.evidence[name]
+    place = next(iter(found.values()))[0].place
+    whole = {
+        method: stats.estimate(table.values(name, method, headline.key)).mean
+        for method in found
+        if table.whole(name, method, headline.key)
+    }
+    higher = headline.higher is not False
+    ranks = stats.ranks(whole, higher) if whole else {}
+    best = min(ranks, key=lambda method: ranks[method]) if ranks else None
+    against = _against(table, name)
+    rows = tuple(
+        row(
+            table,
+            results,
+            found[method],
+            marks=tuple(mark for mark in marks if mark.method == method and mark.comparison in (None, name)),
+            against=against.get(method, {}),
+            rank=ranks.get(method),
+            best=best is not None and ranks.get(method) == ranks[best],
+            within_noise=_within_noise(table, name, method, best, headline),
+        )
+        for method in found
+    )
+    entry = next(one for one in table.suite.data if one.name == place.data)
+    return Comparison(
+        name=name,
+        data=place.data,
+        noise=place.noise,
+        note=entry.note,
+        rows=rows,
+        facts=_facts([one for group in found.values() for one in group]),
+        marks=tuple(mark for mark in marks if mark.method is None and mark.comparison in (None, name)),
+    )
+
+
+def _within_noise(table: Table, name: str, method: str, best: str | None, headline: Measure) -> bool | None:
+    """Whether a method is not told apart from the best; None where that cannot be said."""
+    if best is None or method == best:
+        return None if best is None else True
+    own, others = (table.values(name, one, headline.key) for one in (method, best))
+    found = stats.paired(own, others, headline.higher is not False)
+    return None if found is None or found.outcome == "unknown" else found.outcome == "within noise"
+
+
+def _against(table: Table, name: str) -> dict[str, dict[str, Paired]]:
+    """Every method against plain cross entropy by every measure, p corrected for the number of methods."""
+    reference = table.reference
+    if reference is None:
+        return {}
+    methods = [method for method in table.evidence[name] if method != reference]
+    found: dict[str, dict[str, Paired]] = {}
+    for key in sorted({key for one in table.finished(name, reference) for key in one.measures}):
+        higher = measures.measure(key).higher
+        if higher is None:
+            continue
+        other = table.values(name, reference, key)
+        pairs = {method: stats.paired(table.values(name, method, key), other, higher) for method in methods}
+        for method, one in stats.holm({of: pair for of, pair in pairs.items() if pair is not None}).items():
+            found.setdefault(method, {})[key] = one
+    return found
+
+
+def _facts(found: Sequence[Evidence]) -> dict[str, str]:
+    """What the first finished run says of the data."""
+    first = next((one for one in found if one.finished and one.data), None)
+    if first is None:
+        return {}
+    data, facts = first.data, dict[str, str]()
+    for name, heading in (
+        ("classes", "classes"),
+        ("train", "training samples"),
+        ("val", "noisy validation"),
+        ("test", "test samples"),
+    ):
+        if data.get(name) is not None:
+            facts[heading] = f"{data[name]:,}"
+    if data.get("labels"):
+        facts["labels a sample"] = "one" if data["labels"] == "single" else "any number"
+    wrong = [one.measures["label_accuracy.before"] for one in found if "label_accuracy.before" in one.measures]
+    if wrong and data.get("labels") == "single":
+        facts["wrong labels"] = f"{100 - 100 * float(np.mean(wrong)):.1f} %"
+    for name, digest in (data.get("digests") or {}).items():
+        facts[f"digest of {name}, seed {first.place.seed}"] = str(digest)[:16]
+    return facts
+
+
+def _overall(table: Table, headline: Measure) -> Overall | None:
+    names = list(dict.fromkeys(method for _, method, _ in table.rows()))
+    whole = {
+        comparison: [method for method in names if table.whole(comparison, method, headline.key)]
+        for comparison in table.evidence
+    }
+    # A comparison that is barely begun would leave most methods without a rank.
+    counted = [comparison for comparison, have in whole.items() if len(have) > 1 and 2 * len(have) >= len(names)]
+    if not counted:
+        return None
+    ranked = [method for method in names if all(method in whole[comparison] for comparison in counted)]
+    left_out = {
+        method: f"seeds are missing on {', '.join(one for one in counted if method not in whole[one])}"
+        for method in names
+        if method not in ranked
+    }
+    if len(ranked) < 2:
+        return None
+    higher = headline.higher is not False
+    means = [
+        {method: stats.estimate(table.values(one, method, headline.key)).mean for method in ranked} for one in counted
+    ]
+    ranks = [stats.ranks(row, higher) for row in means]
+    average = {method: float(np.mean([row[method] for row in ranks])) for method in ranked}
+    average = dict(sorted(average.items(), key=lambda pair: pair[1]))
+    difference = stats.critical_difference(len(ranked), len(counted))
+    paired = {}
+    if table.reference is not None:
+        other = table.pairs(table.reference, headline.key, counted)
+        for method in names:
+            found = stats.paired(table.pairs(method, headline.key, counted), other, higher)
+            if method != table.reference and found is not None:
+                paired[method] = found
+    return Overall(
+        comparisons=tuple(counted),
+        ranks=average,
+        left_out=left_out,
+        friedman_p=stats.friedman(means),
+        critical_difference=difference,
+        cliques=stats.cliques(average, difference),
+        paired=stats.holm(paired),
+    )
+
+
+def _machines(ended: Sequence[Result]) -> tuple[Machine, ...]:
+    found: dict[tuple[tuple[str, str], ...], int] = {}
+    for one in ended:
+        facts = tuple((name, str(value)) for name, value in one.machine.items())
+        found[facts] = found.get(facts, 0) + 1
+    return tuple(Machine(dict(facts), cells) for facts, cells in found.items())
+
+
+def _versions(cells: Sequence[Evidence]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for one in cells:
+        for name, of in (one.packages | (one.summary.get("versions") or {})).items() if one.finished else ():
+            found.setdefault(name, {})[str(of)] = None
+    return {name: tuple(values) for name, values in sorted(found.items())}
+
+
+def _frame(everything: Sequence[Evidence]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "method": one.place.method,
+            "data": one.place.data,
+            "noise": one.place.noise,
+            "comparison": one.place.comparison,
+            "seed": one.place.seed,
+            "cell": one.place.cell,
+            "status": one.result.status if one.result else "pending",
+            "error": one.result.error if one.result else "",
+            **one.measures,
+        }
+        for one in everything
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -15,6 +15,9 @@ CONFIDENCE = 0.95
 
 #: Resamples of the bootstrap.
 RESAMPLES = 9999
+
+#: What pairs two values: a seed, or (comparison, seed).
+Pair = TypeVar("Pair")
 
 Outcome = Literal["better", "worse", "within noise", "unknown"]
 
@@ -150,7 +153,7 @@ def smallest_p(pairs: int) -> float:
     return min(1.0, 2.0 ** (1 - pairs))
 
 
-def paired(method: Mapping[object, float], other: Mapping[object, float], higher: bool = True) -> Paired | None:
+def paired(method: Mapping[Pair, float], other: Mapping[Pair, float], higher: bool = True) -> Paired | None:
     """One method against another over the pairs that both have; None where there is none.
 
     Parameters
@@ -160,7 +163,8 @@ def paired(method: Mapping[object, float], other: Mapping[object, float], higher
     higher
         Whether more is better.
     """
-    differences = [value - other[pair] for pair, value in method.items() if pair in other]
+    # Rounded, so that differences of one size are of one size in binary too, and Wilcoxon's test sees the tie.
+    differences = [round(value - other[pair], 12) for pair, value in method.items() if pair in other]
     if not differences:
         return None
     low, high = t_interval(differences)

@@ -329,6 +329,10 @@ def _swept(place: str, claim: Claim, suite: Suite) -> Iterator[str]:
     values = sweep[setting]
     if claim.relation in ("rises", "falls") and not all(isinstance(one, int | float) for one in values):
         yield f"{place}: {setting} has no order, so nothing {claim.relation} with it"
+    if claim.relation == "best" and len(claim.at) >= len(values):
+        yield f"{place}.at: names all values of {setting}, which leaves none to compare with"
+    if claim.relation == "plateau" and len(claim.at) == 1:
+        yield f"{place}.at: a plateau has two values or more"
     for value in claim.at:
         if value not in values:
             yield f"{place}.at: {setting} takes {', '.join(map(str, values))} (got {value})"
