@@ -229,6 +229,34 @@ def test_a_part_that_nothing_trains_is_said(data: dict[str, np.ndarray]) -> None
     assert not any("trains a part" in note for note in found(data).notes)
 
 
+def test_labels_that_somebody_verified_can_be_left_out_of_the_measures(data: dict[str, np.ndarray]) -> None:
+    plain = found(data)
+    assert plain.summary["detection_unverified"] is None
+    wrong = data["noisy_label"] != data["clean_label"]
+    verified = np.where(np.arange(len(wrong)) % 3 == 0, (~wrong).astype(np.int8), np.int8(-1))
+    got = found(data, columns={"verified": verified})
+    labels, open_ = got.labels, verified < 0
+    part = got.summary["detection_unverified"]
+    assert part["noise_rate"] == pytest.approx(wrong[open_].mean())
+    hits = (labels["wrong"].to_numpy(dtype=bool) & wrong)[open_].sum()
+    assert part["recall"] == pytest.approx(hits / wrong[open_].sum())
+    assert part["noise_rate"] != got.summary["detection"]["noise_rate"]
+
+
+def test_classes_are_told_apart(data: dict[str, np.ndarray]) -> None:
+    got = found(data)
+    for c, one in enumerate(got.summary["per_class"]):
+        rows = got.labels[got.labels["observed"] == c]
+        assert one["observed"] == len(rows)
+        assert one["called_wrong"] == pytest.approx(rows["wrong"].mean())
+        assert one["wrong"] == pytest.approx((rows["truth"] != c).mean())
+        assert one["test"] is one["accuracy"] is None
+    error = np.mean(
+        [(rows["wrong"] != (rows["truth"] != rows["observed"])).mean() for _, rows in got.labels.groupby("observed")]
+    )
+    assert got.summary["detection"]["class_error"] == pytest.approx(error)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

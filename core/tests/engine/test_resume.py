@@ -52,6 +52,8 @@ def assert_same(one, other):
     assert plain == other_plain
     assert all(torch.equal(state[name], other_state[name]) for name in state)
     assert one.accuracy == other.accuracy
+    assert one.by_class == other.by_class
+    assert one.seen == other.seen
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,11 @@ def test_it_learns_and_keeps_a_record_of_each_epoch_and_round(kit):
     assert outcome.accuracy["oracle"] >= outcome.accuracy["last"]
     assert {"train", "evaluate", "features", "label_phase"} <= set(outcome.seconds)
     assert outcome.peak_memory["process"] > 1 << 20
+    assert outcome.seen == 6 * 90  # padding of the last batch is no sample
+    counts = torch.bincount(kit.make_data().test.labels.single, minlength=3)
+    hits = sum(share * int(count) for share, count in zip(outcome.by_class, counts, strict=True))
+    assert hits / int(counts.sum()) == pytest.approx(outcome.accuracy["last"])
+    assert {"test_ece", "test_nll", "test_brier"} <= outcome.history[-1].keys()
 
 
 def test_two_runs_of_one_seed_are_the_same_and_another_seed_is_not(kit):

@@ -36,6 +36,15 @@ def slow_average_precision(suspicion: list[float], positive: list[bool]) -> floa
     return area
 
 
+def slow_best_f1(score: list[float], wrong: list[bool]) -> float:
+    """F1 of the best of all thresholds: all labels up to a score are called wrong."""
+    found = []
+    for threshold in set(score):
+        hits = sum(w for s, w in zip(score, wrong) if s <= threshold)
+        found.append(2 * hits / (sum(s <= threshold for s in score) + sum(wrong)))
+    return max(found)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_detection_agrees_with_counting_pairs_and_thresholds(seed: int) -> None:
     score, wrong = draws(seed=seed)
@@ -45,6 +54,12 @@ def test_detection_agrees_with_counting_pairs_and_thresholds(seed: int) -> None:
     assert got["average_precision"] == pytest.approx(slow_average_precision((-score).tolist(), wrong.tolist()))
     hits = int((decided & wrong).sum())
     assert got["f1"] == pytest.approx(2 * hits / (int(decided.sum()) + int(wrong.sum())))
+    assert got["precision"] == pytest.approx(hits / int(decided.sum()))
+    assert got["recall"] == pytest.approx(hits / int(wrong.sum()))
+    assert got["noise_rate"] == pytest.approx(int(wrong.sum()) / len(wrong))
+    suspects = sorted(range(len(score)), key=lambda i: (float(score[i]), i))[: int(wrong.sum())]
+    assert got["precision_at_noise_rate"] == pytest.approx(sum(wrong[suspects].tolist()) / len(suspects))
+    assert got["best_f1"] == pytest.approx(slow_best_f1(score.tolist(), wrong.tolist()))
 
 
 def test_detection_by_hand() -> None:
@@ -54,12 +69,34 @@ def test_detection_by_hand() -> None:
     got = metrics.detection(score, torch.tensor([True, True, False, False]), wrong)
     assert got["auroc"] == pytest.approx(0.75)
     assert got["average_precision"] == pytest.approx(5 / 6)
-    assert got["f1"] == pytest.approx(0.5)
+    assert (got["f1"], got["precision"], got["recall"]) == (0.5, 0.5, 0.5)
+    assert got["precision_at_noise_rate"] == 0.5  # of the two most suspicious, one
+    assert got["best_f1"] == pytest.approx(0.8)  # up to 0.3: two of three, and both found
+    assert "class_error" not in got
+
+
+def test_of_equal_scores_the_earlier_label_is_the_more_suspicious() -> None:
+    score = torch.zeros(4)
+    first = metrics.detection(score, None, torch.tensor([True, False, False, False]))
+    last = metrics.detection(score, None, torch.tensor([False, False, False, True]))
+    assert (first["precision_at_noise_rate"], last["precision_at_noise_rate"]) == (1, 0)
+    # A threshold cannot part them.
+    assert first["best_f1"] == last["best_f1"] == pytest.approx(2 / 5)
+
+
+def test_the_average_error_over_classes_counts_each_class_once() -> None:
+    classes = torch.tensor([0, 0, 0, 0, 2, 2])
+    wrong = torch.tensor([True, False, False, False, True, False])
+    decided = torch.tensor([False, False, False, False, True, True])
+    # Class 0: one mistake of four. Class 1 does not occur. Class 2: one of two.
+    got = metrics.detection(torch.rand(6), decided, wrong, classes)
+    assert got["class_error"] == pytest.approx((1 / 4 + 1 / 2) / 2)
 
 
 def test_f1_never_takes_a_threshold_of_the_score() -> None:
     score, wrong = draws()
-    assert "f1" not in metrics.detection(score, None, wrong)
+    got = metrics.detection(score, None, wrong, torch.zeros(len(wrong), dtype=torch.int64))
+    assert not {"f1", "precision", "recall", "class_error"} & got.keys()
 
 
 def test_a_decision_that_finds_nothing_has_f1_of_0() -> None:

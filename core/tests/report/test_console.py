@@ -8,7 +8,8 @@ import pytest
 
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult
 from noisyrun.report.console import Console
-from noisyrun.report.numbers import percent, points, seconds, size
+from noisyrun.report.numbers import joules, percent, points, seconds, size
+from noisyrun.report.table import gain
 
 
 class Screen(io.StringIO):
@@ -53,6 +54,37 @@ def test_the_table_sets_the_run_beside_plain_cross_entropy_and_marks_the_oracle(
     assert "* chosen on the test labels themselves" in out.getvalue()
     assert table["right after correction"] == ["94.3 %  (+34.3)"]
     assert table["wrong labels found: AUROC"] == ["0.981"]
+
+
+def test_top_5_and_calibration_stand_below_accuracy():
+    console, out, _ = spoken()
+    ece = {"ece": {"last": 0.05}}
+    beside = {**SUMMARY["baseline"], "top5": {"last": 0.9}, "calibration": {"ece": {"last": 0.2}}}
+    console.results({**SUMMARY, "top5": {"last": 0.99}, "calibration": ece, "baseline": beside})
+    table = rows(out)
+    assert table["top-5 accuracy, last"] == ["99.0 %", "90.0 %", "+9.0"]
+    assert table["calibration error (ECE), last"] == ["5.0 %", "20.0 %", "-15.0"]
+    console, out, _ = spoken()
+    console.results({**SUMMARY, "baseline": None, "calibration": ece})
+    assert rows(out)["calibration error (ECE), last"] == ["5.0 %"]
+    assert "top-5" not in out.getvalue()
+
+
+def test_energy_is_told_where_it_was_measured():
+    console, out, _ = spoken()
+    console.results({**SUMMARY, "energy": {"gpu": 12_345.0, "cpu": None}})
+    assert "energy  12.3 kJ gpu\n" in out.getvalue()
+    assert [joules(12.0), joules(2.5e6)] == ["12.0 J", "2.50 MJ"]
+
+
+def test_of_a_calibration_error_less_is_a_gain():
+    assert gain(-0.1, -1) == "[green]-10.0[/]"
+    assert gain(-0.1) == "[red]-10.0[/]"
+    console, out, _ = spoken()
+    plain, better = {"accuracy": 0.5, "ece": 0.2, "nll": 1.25}, {"accuracy": 0.6, "ece": 0.1, "nll": 1.0}
+    console.evaluation({"plain": plain, "test": better, "shown": "5 crops", "seconds": 1.0})
+    assert rows(out)["calibration error (ECE)"] == ["20.0 %", "10.0 %", "-10.0"]
+    assert rows(out)["negative log-likelihood"] == ["1.250", "1.000", "-0.250"]
 
 
 def test_what_was_called_wrong_is_told_where_clean_labels_are_not_known():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -82,6 +83,50 @@ def test_a_run_is_told_in_json_values():
     assert (made["data"]["train"], made["data"]["val"], made["data"]["test"]) == (6, None, 6)
     assert made["config"] == {"epochs": 1, "out": "runs/x"}
     assert {"python", "api", "noisyrun", "torch"} <= set(made["versions"])
+
+
+def test_measures_stand_at_the_epochs_of_accuracy():
+    epochs = [
+        {"val_accuracy": 0.5, "test_accuracy": 0.6, "test_top5": 0.8, "test_ece": 0.1},
+        {"val_accuracy": 0.7, "test_accuracy": 0.5, "test_top5": 0.9, "test_ece": 0.2},
+        {"val_accuracy": 0.7, "test_accuracy": 0.4, "test_top5": 0.7, "test_ece": 0.3},
+        {},  # an epoch without evaluation
+    ]
+    outcome = make_outcome(history=epochs, seen=90, energy={"gpu": 12.5})
+    made = summaries.build(outcome=outcome, baseline=outcome)
+    assert made["top5"] == {"last": 0.7, "best_noisy_val": 0.9, "oracle": 0.8}
+    assert made["calibration"]["ece"] == {"last": 0.3, "best_noisy_val": 0.2, "oracle": 0.1}
+    assert set(made["calibration"]["nll"].values()) == {None}
+    assert made["ap_all"] is None
+    assert made["baseline"]["top5"] == made["top5"]
+    assert made["baseline"]["calibration"] == made["calibration"]
+    assert made["samples_per_second"] == 45
+    assert made["energy"] == {"gpu": 12.5, "cpu": None}
+
+
+def test_classes_and_unverified_labels_have_parts_of_their_own():
+    classes = [{"name": "a", "observed": 3}, {"name": "b", "observed": 0, "wrong": None}]
+    made = summaries.build(per_class=classes, unverified={"auroc": 0.8, "noise_rate": 0.4, "else": 1})
+    assert [one["name"] for one in made["per_class"]] == ["a", "b"]
+    assert made["per_class"][0]["observed"] == 3
+    assert made["per_class"][0]["accuracy"] is None
+    assert {name: value for name, value in made["detection_unverified"].items() if value is not None} == {
+        "auroc": 0.8,
+        "noise_rate": 0.4,
+    }
+
+
+def test_a_summary_from_before_there_were_these_measures_is_read(tmp_path):
+    made = summaries.build(data=make_data(), outcome=make_outcome(), baseline=make_outcome())
+    new = ("top5", "calibration", "detection_unverified", "per_class", "samples_per_second", "energy")
+    old = copy.deepcopy({name: value for name, value in made.items() if name not in new})
+    old["detection"] = dict.fromkeys(("auroc", "average_precision", "f1", "called_wrong", "changed"))
+    for name in ("top5", "calibration"):
+        del old["baseline"][name]
+    (tmp_path / "summary.json").write_text(json.dumps(old))
+    read = summaries.read(tmp_path / "summary.json")
+    assert read == made
+    assert read["calibration"]["ece"]["last"] is None
 
 
 def test_what_was_written_is_read_again(tmp_path):

@@ -113,14 +113,13 @@ def cpu_counters(powercap: Path = POWERCAP) -> list[Counter]:
     OSError, ValueError
         When one of them cannot be read.
     """
-    found: dict[str, Counter] = {}
-    for zone in sorted(powercap.glob("*:*")):
-        # Some processors show a package twice, by two interfaces.
-        name = (zone / "name").read_text().strip()
-        if name.startswith("package") and name not in found:
+    found = []
+    # The same interface on processors of any maker; some show a package once more by another one.
+    for zone in sorted(powercap.glob("intel-rapl:*")):
+        if (zone / "name").read_text().startswith("package"):
             span = _microjoules(zone / "max_energy_range_uj")
-            found[name] = Counter(partial(_microjoules, zone / "energy_uj"), span)
-    return list(found.values())
+            found.append(Counter(partial(_microjoules, zone / "energy_uj"), span))
+    return found
 
 
 def _microjoules(file: Path) -> float:
