@@ -1,0 +1,1 @@
+"""What the benchmarks of speed share: the machine's rates, and the table of floors."""
