@@ -123,6 +123,34 @@ def marks(table: Table, headline: Measure) -> tuple[Mark, ...]:
     return tuple(mark for rule in RULES for mark in rule(case))
 
 
+@dataclass(frozen=True)
+class Note:
+    """The same mark of one method in several comparisons, as a line below a table.
+
+    Attributes
+    ----------
+    sign, text, breaks, method
+        As of the marks.
+    comparisons
+        Where it holds; empty for all.
+    """
+
+    sign: str
+    text: str
+    breaks: bool
+    method: str | None
+    comparisons: tuple[str, ...]
+
+
+def notes(marks: Iterable[Mark]) -> list[Note]:
+    """The lines below a table: each text once, with the comparisons it holds in."""
+    found: dict[tuple[str, str, bool, str | None], list[str]] = {}
+    for mark in marks:
+        where = found.setdefault((mark.sign, mark.text, mark.breaks, mark.method), [])
+        where += [mark.comparison] if mark.comparison else []
+    return [Note(sign, text, breaks, method, tuple(where)) for (sign, text, breaks, method), where in found.items()]
+
+
 def _unfinished(case: Case) -> Iterator[Mark]:
     """Every method has all seeds."""
     for comparison, method, found in case.table.rows():
