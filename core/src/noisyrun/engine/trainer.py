@@ -398,7 +398,7 @@ class Trainer:
         """What the steps came to, read from the device."""
         at = self.progress
         at.loss = float(watch.total)
-        at.seen += int(watch.samples)
+        at.seen += watch.samples
 
     def _save(self) -> None:
         if self.path is None:

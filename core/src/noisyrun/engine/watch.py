@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ class _Seen:
     loss: Tensor
     terms: Mapping[str, Tensor]
     positions: Tensor
+    mask: Tensor
 
 
 class LossWatch:
@@ -34,14 +35,12 @@ class LossWatch:
     ----------
     total
         float32 scalar on the device: sum of the losses since the epoch began.
-    samples
-        int64 scalar on the device: samples seen, padding left out.
     """
 
     def __init__(self, every: int, device: torch.device, total: float = 0.0) -> None:
         self.every = every
         self.total = torch.tensor(total, device=device)
-        self.samples = torch.zeros((), dtype=torch.int64, device=device)
+        self._samples = torch.zeros((), dtype=torch.int64, device=device)
         self._seen: list[_Seen] = []
 
     def add(
@@ -50,8 +49,7 @@ class LossWatch:
         """Note a step's loss; every few steps, check those since the last check."""
         loss = loss.detach()
         self.total += loss
-        self.samples += batch.mask.sum()
-        self._seen.append(_Seen(step, rate, loss, terms, batch.positions))
+        self._seen.append(_Seen(step, rate, loss, terms, batch.positions, batch.mask))
         if len(self._seen) >= self.every:
             self.check(tables)
 
@@ -66,10 +64,20 @@ class LossWatch:
         seen, self._seen = self._seen, []
         if not seen:
             return
+        self._samples += _count(seen)
         finite = torch.isfinite(torch.stack([one.loss for one in seen])).tolist()
         if all(finite):
             return
         raise UserError(_suspects(seen[finite.index(False)], tables))
+
+    @property
+    def samples(self) -> int:
+        """Samples seen, padding left out; waits for the device."""
+        return int(self._samples + _count(self._seen)) if self._seen else int(self._samples)
+
+
+def _count(seen: Sequence[_Seen]) -> Tensor:
+    return torch.cat([one.mask for one in seen]).sum()
 
 
 def _suspects(bad: _Seen, tables: LabelTables) -> str:

@@ -45,16 +45,15 @@ class Calibration:
             int64 [B]; `PAD`: not known, and left out.
         """
         known, true = truth != PAD, truth.clamp(min=0)
-        logs = log_probs.double()
-        probs = logs.exp()
+        probs = log_probs.exp()
         confidence, said = probs.max(1)
-        of_true = probs.gather(1, true[:, None])[:, 0]
+        of_true = probs.gather(1, true[:, None])[:, 0].double()
         self._add(
-            confidence,
+            confidence.double(),
             said == true,
             known,
-            nll=-logs.gather(1, true[:, None])[:, 0],
-            brier=probs.square().sum(1) - 2 * of_true + 1,
+            nll=-log_probs.gather(1, true[:, None])[:, 0].double(),
+            brier=probs.square().sum(1).double() - 2 * of_true + 1,
         )
 
     def add_pairs(self, probs: Tensor, nll: Tensor, holds: Tensor, known: Tensor) -> None:
