@@ -167,7 +167,7 @@ def analyse(results: Results) -> Analysis:
         When it is no results folder.
     """
     expanded = results.suite()
-    table = read(results, expanded.suite, expanded.places)
+    table = read(results, expanded)
     headline = measures.measure(expanded.suite.headline)
     marks = fairness.marks(table, headline)
     everything = [one for _, _, found in table.rows() for one in found]

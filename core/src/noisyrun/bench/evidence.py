@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from noisyrun.bench.store import Place, Result, Results
+from noisyrun.bench.store import Expanded, Place, Result, Results
 from noisyrun.bench.suite import Suite
 
 #: What of a machine changes how long a run takes.
@@ -90,10 +90,13 @@ class Table:
         The suite.
     evidence
         By comparison, by method, in the order of the suite; one for every seed.
+    overrides
+        Settings that the command laid over all cells.
     """
 
     suite: Suite
     evidence: Mapping[str, Mapping[str, tuple[Evidence, ...]]]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def reference(self) -> str | None:
@@ -141,18 +144,19 @@ class Table:
         return own / other if self.reference and own and other else None
 
 
-def read(results: Results, suite: Suite, places: Sequence[Place]) -> Table:
+def read(results: Results, expanded: Expanded) -> Table:
     """Everything a results folder says of the positions of a suite; every cell is read once."""
     known: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
     table: dict[str, dict[str, list[Evidence]]] = {}
-    for place, result in results.results(places):
+    for place, result in results.results(expanded.places):
         if place.cell not in known:
             summary = results.summary(place.cell) if result is not None else {}
             what = results.identity(place.cell)
             known[place.cell] = summary, what, flat(summary.get("config") or what.get("config") or {})
         found = Evidence(place, result, *known[place.cell])
         table.setdefault(place.comparison, {}).setdefault(place.method, []).append(found)
-    return Table(suite, {name: {of: tuple(one) for of, one in rows.items()} for name, rows in table.items()})
+    evidence = {name: {of: tuple(one) for of, one in rows.items()} for name, rows in table.items()}
+    return Table(expanded.suite, evidence, expanded.overrides)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -196,7 +200,8 @@ def _needs(config: Mapping[str, Any]) -> frozenset[str] | None:
     found = {name for method in methods for name in ("verification", "clean") if getattr(method.needs, name)}
     mixes = any(one.needs.batches is not None and one.needs.batches.kind == "mix" for one in methods)
     stages = config.get("stages") or ()
-    if mixes or config["train"]["finetune_epochs"] or any(_on_clean(stage) for stage in stages):
+    tuned = (config.get("train") or {}).get("finetune_epochs")
+    if mixes or tuned or any(_on_clean(stage) for stage in stages):
         found.add("clean")
     if any(stage.get("samples") == "verified" for stage in stages):
         found.add("verification")

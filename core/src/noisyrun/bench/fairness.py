@@ -41,6 +41,7 @@ class Mark:
 SIGNS: Mapping[str, str] = {
     "unfinished": "N",
     "reference": "R",
+    "overrides": "S",
     "data": "D",
     "backbone": "B",
     "augmentation": "A",
@@ -164,6 +165,12 @@ def _unfinished(case: Case) -> Iterator[Mark]:
             yield case.mark("unfinished", f"{have} of {len(found)} seeds: {listed}", comparison, method)
 
 
+def _overrides(case: Case) -> Iterator[Mark]:
+    """What ran is what the suite says."""
+    if case.table.overrides:
+        yield case.mark("overrides", f"the command changed the suite: {_listed(flat(case.table.overrides))}", None)
+
+
 def _reference(case: Case) -> Iterator[Mark]:
     """Plain cross entropy is a row, and is plain."""
     name = case.table.reference
@@ -178,6 +185,9 @@ def _reference(case: Case) -> Iterator[Mark]:
         found = case.table.finished(comparison, name)
         if not found:
             yield case.mark("reference", "plain cross entropy has no result: nothing to compare with", comparison)
+        elif not case.table.values(comparison, name, case.headline.key):
+            text = f"plain cross entropy has no {case.headline.title}: nothing to compare with"
+            yield case.mark("reference", text, comparison)
         if any(one.plugins("weighter") or one.plugins("corrector") for one in found):
             text = "what stands as plain cross entropy has a plugin that judges labels"
             yield case.mark("reference", text, comparison, name)
@@ -355,6 +365,7 @@ def _versions(case: Case) -> Iterator[Mark]:
 
 
 RULES: tuple[Callable[[Case], Iterator[Mark]], ...] = (
+    _overrides,
     _unfinished,
     _reference,
     _data,
