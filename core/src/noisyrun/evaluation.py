@@ -76,7 +76,7 @@ def evaluate(
     config = resolve(settings, args=args, config=folder / CONFIG, registry=registry)
     run = config.settings
     device = device_of(run.device)
-    data = datasets.load(run)
+    data = datasets.load(run, to_train=False)
     refuse_views(run.eval, data.train)
     own = load_member(folder, data, run, device)
     members = [own, *load_members(run.eval.ensemble, data, run, device)]

@@ -141,6 +141,17 @@ def test_images_read_as_needed_are_those_held_in_memory(folder, monkeypatch):
     assert torch.equal(got, held.train.images.load(rows))
 
 
+def test_what_is_not_trained_on_is_not_decoded_but_validation_and_test_sets_are(folder):
+    settings = RunSettings(dataset=str(folder), data=DataSettings(val=0.25))
+    held, bare = load(settings), load(settings, to_train=False)
+    assert isinstance(bare.train.images, LazyImages)
+    for split, other in ((held.val, bare.val), (held.test, bare.test)):
+        assert isinstance(other.images, ResidentImages)
+        assert torch.equal(split.index, other.index)
+        assert torch.equal(split.images.pixels, other.images.pixels)
+    assert bare.digests == held.digests
+
+
 def test_a_bad_image_met_while_training_is_one_line(folder, monkeypatch):
     monkeypatch.setattr(module, "RESIDENT_BYTES", 0)
     data = _load(folder)

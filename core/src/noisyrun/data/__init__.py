@@ -9,8 +9,13 @@ if TYPE_CHECKING:
     from noisyrun.data.samples import Data
 
 
-def load(settings: RunSettings) -> Data:
+def load(settings: RunSettings, *, to_train: bool = True) -> Data:
     """Read, split and, where asked for, make noisy the data set a run names; digits when it names none.
+
+    Parameters
+    ----------
+    to_train
+        Whether the data will be trained on: if not, training images are decoded only where somebody asks for them.
 
     Raises
     ------
@@ -19,4 +24,4 @@ def load(settings: RunSettings) -> Data:
     """
     from noisyrun.data import build
 
-    return build.load(settings)
+    return build.load(settings, to_train=to_train)

@@ -20,7 +20,7 @@ from noisyrun.data import inject, sources
 from noisyrun.data.classes import Classes, find_classes
 from noisyrun.data.columns import flags, integers, named, tag_lists, texts
 from noisyrun.data.hashing import digest, key, order
-from noisyrun.data.images import LazyImages, ResidentImages, common_shape, read_images
+from noisyrun.data.images import LazyImages, ResidentImages, common_shape, fit_in_memory, read_images
 from noisyrun.data.label_sets import any_pair, of_rows, read_labels, some_pairs
 from noisyrun.data.normal import mean_std
 from noisyrun.data.pairs import agreement
@@ -44,13 +44,15 @@ _NAMED = 5
 _SIMULATED = {"--verify": ("verification labels", "verified"), "--clean": ("trusted labels", "trusted")}
 
 
-def load(settings: RunSettings) -> Data:
+def load(settings: RunSettings, *, to_train: bool = True) -> Data:
     """Read a data set, inject what was asked for, and split it.
 
     Parameters
     ----------
     settings
         The run's; without a data set the run is a demonstration on digits with symmetric noise.
+    to_train
+        Whether the data will be trained on: if not, training images are decoded only where somebody asks for them.
 
     Raises
     ------
@@ -58,15 +60,15 @@ def load(settings: RunSettings) -> Data:
         For anything wrong with the data or with what was asked of it, in one line.
     """
     raw = sources.read(settings)
-    data = assemble(raw, settings)
+    data = assemble(raw, settings, to_train=to_train)
     if data.test is not None:
         return data
     note = f"no test set was found beside {raw.train.where}: accuracy is not measured (--data.test PATH)"
     return replace(data, notes=(*data.notes, note))
 
 
-def assemble(raw: RawData, settings: RunSettings) -> Data:
-    """The splits of a data set that has been read, or was given from Python.
+def assemble(raw: RawData, settings: RunSettings, *, to_train: bool = True) -> Data:
+    """The splits of a data set that has been read, or was given from Python; parameters as for `load`.
 
     Raises
     ------
@@ -82,7 +84,7 @@ def assemble(raw: RawData, settings: RunSettings) -> Data:
         notes += [note] if note else []
     skip = settings.data.on_bad_image == "skip"
     task = _task(raw, classes, shape, settings.train.loss)
-    everything, train = _samples(train, task, classes, skip, notes)
+    everything, train = _samples(train, task, classes, skip, notes, hold=to_train)
     _need_classes(train, everything)
     test = None if raw.test is None else _test(_samples(raw.test, task, classes, skip, notes)[0])
     everything, noise = inject.inject(everything, settings, raw, notes)
@@ -92,6 +94,8 @@ def assemble(raw: RawData, settings: RunSettings) -> Data:
         **({} if noise is None else {"noise": noise.digest}),
     }
     train_part, val = _split(everything, settings)
+    if val is not None and isinstance(val.images, LazyImages) and fit_in_memory(train, val.images.shape):
+        val = replace(val, images=val.images.decoded())  # as it would be in a run
     train_part = _clean_subset(_verify(train_part, settings, raw), settings, raw)
     mean, std = mean_std(train_part.images, settings.seed)
     return Data(
@@ -138,7 +142,9 @@ def _task(
     )
 
 
-def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str]) -> tuple[Samples, Raw]:
+def _samples(
+    raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str], hold: bool = True
+) -> tuple[Samples, Raw]:
     """One split, with its images decoded and its columns read; and the raw rows that are left."""
     # Labels first: a label out of range is found before an hour of decoding.
     observed = read_labels(raw, "label", classes)
@@ -146,7 +152,7 @@ def _samples(raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str
     if raw.images is not None:
         assert task.image_size is not None
         assert task.channels is not None
-        images, kept, bad = read_images(raw, (task.channels, *task.image_size), skip)
+        images, kept, bad = read_images(raw, (task.channels, *task.image_size), skip, hold)
         if kept is not None:
             more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
             notes.append(f"{len(bad)} images that cannot be read are left out: {'; '.join(bad[:_NAMED])}{more}")

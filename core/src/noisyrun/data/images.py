@@ -82,6 +82,10 @@ class LazyImages(Images):
         """Some of them, int64 [r], ascending."""
         return LazyImages(self.raw.take(rows), self.refs.take(rows), self.shape)
 
+    def decoded(self) -> Images:
+        """The same images held in memory, where they fit."""
+        return read_images(self.raw, self.shape, skip=False)[0]
+
     def load(self, positions: Tensor) -> Tensor:
         out = np.empty((len(positions), *self.shape), np.uint8)
         for row, position in enumerate(positions.tolist()):
@@ -156,7 +160,14 @@ def common_shape(raw: Raw, side: int | None) -> tuple[tuple[int, int, int], str 
     return (channels, side, side), note
 
 
-def read_images(raw: Raw, shape: tuple[int, int, int], skip: bool) -> tuple[Images, np.ndarray | None, list[str]]:
+def fit_in_memory(raw: Raw, shape: tuple[int, int, int]) -> bool:
+    """Whether all images of a split are held in memory."""
+    return len(raw) * int(np.prod(shape)) <= RESIDENT_BYTES
+
+
+def read_images(
+    raw: Raw, shape: tuple[int, int, int], skip: bool, hold: bool = True
+) -> tuple[Images, np.ndarray | None, list[str]]:
     """The images of a split, decoded where they fit in memory.
 
     Parameters
@@ -165,6 +176,8 @@ def read_images(raw: Raw, shape: tuple[int, int, int], skip: bool) -> tuple[Imag
         Channels, height and width to bring them to.
     skip
         Leave out images that cannot be read, rather than stop.
+    hold
+        Whether to hold them in memory where they fit; otherwise they are decoded as they are asked for.
 
     Returns
     -------
@@ -189,7 +202,7 @@ def read_images(raw: Raw, shape: tuple[int, int, int], skip: bool) -> tuple[Imag
             pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         return ResidentImages(pixels), None, []
     assert refs is not None
-    resident = len(refs) * int(np.prod(shape)) <= RESIDENT_BYTES
+    resident = hold and fit_in_memory(raw, shape)
     if not resident and not skip:
         return LazyImages(raw, refs, shape), None, []
     out = np.empty((len(refs), *shape), np.uint8) if resident else None
