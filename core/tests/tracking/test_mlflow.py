@@ -81,7 +81,7 @@ def test_a_run_killed_and_resumed_is_one_mlflow_run_with_each_epoch_once(fresh, 
     second.noisyrun_run_start(info(out, resumed=True))
     second.noisyrun_epoch_end(EpochResult("rounds", 1, 10, {"loss": 1.0}))
     second.noisyrun_epoch_end(EpochResult("rounds", 2, 20, {"loss": 0.5}))
-    summary = {"accuracy": {"last": 0.75, "oracle": None}}
+    summary = {"accuracy": {"last": 0.75, "oracle": None}, "calibration": {"ece": {"last": 0.1, "oracle": None}}}
     second.noisyrun_run_end(RunResult("finished", summary, (labels, out / "absent.png")))
 
     mlflow, run = only_run(fresh)
@@ -90,6 +90,7 @@ def test_a_run_killed_and_resumed_is_one_mlflow_run_with_each_epoch_once(fresh, 
     assert steps(mlflow, run, "loss") == [1, 2]
     assert run.data.metrics["labels/auroc"] == 0.9
     assert run.data.metrics["final/accuracy.last"] == 0.75
+    assert {name for name in run.data.metrics if name.startswith("final/")} == {"final/accuracy.last", "final/ece.last"}
     assert run.data.params["p149"] == "149"
     assert run.data.params["strange_0_"] == "x" * 6000
     assert run.data.tags["api"] == "1.0"

@@ -180,8 +180,11 @@ def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
 def final_numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     """The measures of a summary, flat."""
     found: dict[str, float] = {}
-    for group in ("accuracy", "label_accuracy", "detection", "seconds", "peak_memory"):
+    for group in ("accuracy", "top5", "label_accuracy", "detection", "seconds", "peak_memory", "energy"):
         found |= numbers({f"final/{group}.{name}": value for name, value in (summary.get(group) or {}).items()})
+    for measure, at in (summary.get("calibration") or {}).items():
+        found |= numbers({f"final/{measure}.{name}": value for name, value in at.items()})
+    found |= numbers({"final/samples_per_second": summary.get("samples_per_second")})
     evaluation = (summary.get("evaluation") or {}).get("test") or {}
     found |= numbers({f"final/evaluation.{name}": value for name, value in evaluation.items()})
     baseline = (summary.get("baseline") or {}).get("accuracy") or {}
