@@ -4,13 +4,22 @@ DIR/suite.json           the suite as it was expanded last: title, rules, claims
 DIR/cells/ID/cell.json   what the cell is: identity and configuration
 DIR/cells/ID/run/        the run's own folder
 DIR/cells/ID/result.json what came of it; there once the cell has ended
+DIR/cells/ID/log.txt     what it said
 DIR/results.csv          one row a position, in the suite's order
+
+Several processes may write at once: a cell is claimed by a lock in its folder, which the system frees with the process
+that holds it, and every file takes its place whole.
 """
 
 from __future__ import annotations
 
+import csv
+import fcntl
 import json
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,11 +28,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noisyrun.api.errors import UserError
 from noisyrun.bench.suite import Suite
-from noisyrun.files import write_text
+from noisyrun.files import atomic, write_text
 
 M = TypeVar("M", bound=BaseModel)
 
 SUITE, CELLS, CELL, RESULT, RUN, TABLE = "suite.json", "cells", "cell.json", "result.json", "run", "results.csv"
+LOG, CLAIM = "log.txt", ".claim"
+
+#: Columns of ``results.csv`` that differ from one run of the same cell to the next, or the heads of their names:
+#: times, memory, energy, dates and the machine. All others are the same whenever and wherever a cell runs.
+VOLATILE = ("seconds", "samples_per_second", "peak_memory", "energy", "started", "ended", "machine")
 
 
 class Place(BaseModel):
@@ -53,6 +67,9 @@ class Expanded(BaseModel):
     format: Literal["noisyrun-suite/1"] = Field("noisyrun-suite/1", description="Name and version of this schema.")
     suite: Suite = Field(description="The suite.")
     command: str = Field("", description="The command that ran it last.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Settings that the command laid over all cells."
+    )
     places: tuple[Place, ...] = Field(description="Its positions, in the order of the table.")
 
 
@@ -130,6 +147,97 @@ class Results:
             return {}
         return content if isinstance(content, dict) else {}
 
+    def log(self, cell: str) -> Path:
+        """The file that holds what a cell said."""
+        return self.cell(cell) / LOG
+
+    def run(self, cell: str) -> Path:
+        """The folder of a cell's run."""
+        return self.cell(cell) / RUN
+
+    def describe(self, cell: str, what: Mapping[str, Any]) -> None:
+        """Keep what a cell is."""
+        write_text(self.cell(cell) / CELL, json.dumps(what, indent=1, ensure_ascii=False) + "\n")
+
+    def keep(self, result: Result) -> None:
+        """Keep what came of a cell."""
+        write_text(self.cell(result.cell) / RESULT, result.model_dump_json(indent=1) + "\n")
+
+    def forget(self, cell: str) -> None:
+        """Drop what came of a cell, so that it runs again; what its run had saved stays."""
+        (self.cell(cell) / RESULT).unlink(missing_ok=True)
+
+    @contextmanager
+    def claim(self, cell: str) -> Iterator[bool]:
+        """Keep every other process from a cell; False when one has it. Freed when the process ends, however it ends."""
+        folder = self.cell(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(handle)
+
+    def claimed(self, cell: str) -> bool:
+        """Whether a process is at work on a cell."""
+        if not (self.cell(cell) / CLAIM).exists():
+            return False
+        with self.claim(cell) as free:
+            return not free
+
+    def write_table(self, places: Sequence[Place]) -> None:
+        """Write ``results.csv`` anew from what has ended."""
+        # Two processes at once: whoever writes last has read last.
+        with locked(self.path / ".table.lock"):
+            rows = [row(place, result) for place, result in self.results(places)]
+            with atomic(self.path / TABLE) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+                writer = csv.DictWriter(handle, columns(rows), restval="", lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def row(place: Place, result: Result | None) -> dict[str, Any]:
+    """A row of ``results.csv``."""
+    found: dict[str, Any] = {name: getattr(place, name) for name in ("method", "data", "noise", "seed", "cell")}
+    found |= {"status": "missing" if result is None else result.status, "error": result.error if result else ""}
+    found |= {f"sweep.{name}": value for name, value in place.swept.items()}
+    if result is not None:
+        found |= result.measures
+        found |= {"started": result.started, "ended": result.ended}
+        found |= {f"machine.{name}": value for name, value in result.machine.items()}
+    return found
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns of rows: where they stand, what was swept, measures by name, and last what is volatile."""
+    names = list(dict.fromkeys(name for one in rows for name in one))
+    first = [name for name in names if name in _FIRST]
+    swept = [name for name in names if name.startswith("sweep.")]
+    rest = sorted(name for name in names if name not in first and name not in swept)
+    return [*first, *swept, *sorted(rest, key=is_volatile)]
+
+
+_FIRST = ("method", "data", "noise", "seed", "cell", "status", "error")
+
+
+def is_volatile(column: str) -> bool:
+    """Whether a column of ``results.csv`` holds a time, memory, energy, a date or the machine."""
+    return column.partition(".")[0] in VOLATILE
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for a lock and hold it; freed by the system when the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
 
 def measures(summary: Mapping[str, Any]) -> dict[str, float]:
     """Every number of a summary's parts by its key path: ``accuracy.last``, ``seconds.total``.
@@ -144,7 +252,7 @@ def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _numbers(f"{prefix}.{key}" if prefix else str(key), inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         yield prefix, float(value)
 
 

@@ -16,8 +16,10 @@ from noisyrun.api.errors import UserError
 VERBS = {
     "plan": "show what a run would do, and whether it can, without doing it",
     "detect": "find wrong labels on given features, training no backbone",
+    "report": "compare the results of a suite: a page, and tables as CSV, Markdown and LaTeX",
     "resume": "go on with a run that was stopped",
     "evaluate": "a finished run on its test set, with crops, sizes or an ensemble, without training",
+    "bench": "run a suite: methods × data × noise × seeds, each once, and go on where it was stopped",
     "new-plugin": "write a package for a plugin of your own to start from",
     "plugins": "list the plugins that are installed, or could be",
     "schema": "print the JSON schema of a run's configuration",
