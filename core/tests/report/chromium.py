@@ -28,6 +28,7 @@ class Chromium:
         self._in, back = os.pipe()
         self._buffer = b""
         self._last = 0
+        self._events: list[dict[str, Any]] = []
         # Chromium reads commands from descriptor 3 and answers on 4.
         self.process = subprocess.Popen(
             ["bash", "-c", f'exec 3<&{there} 4>&{back}; exec "$0" "$@"', BINARY]
@@ -43,8 +44,7 @@ class Chromium:
         self.session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.ask("Page.enable")
         self.ask("Page.navigate", url=page.as_uri())
-        while self._read().get("method") != "Page.loadEventFired":
-            pass
+        self.wait("Page.loadEventFired")
 
     def ask(self, method: str, **parameters: Any) -> Any:
         """Send a command to the page, and wait for its result."""
@@ -60,6 +60,33 @@ class Chromium:
         """Press a key."""
         for kind in ("keyDown", "keyUp"):
             self.ask("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
+
+    def click(self, selector: str) -> None:
+        """Click in the middle of an element, as a mouse does."""
+        box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        x, y = self.run(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def downloaded(self, selector: str, folder: Path) -> Path:
+        """The file that a click on an element puts into a folder."""
+        self._ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder), eventsEnabled=True)
+        self.click(selector)
+        name = self.wait("Browser.downloadWillBegin")["suggestedFilename"]
+        while (state := self.wait("Browser.downloadProgress")["state"]) == "inProgress":
+            pass
+        assert state == "completed"
+        return folder / str(name)
+
+    def wait(self, method: str) -> dict[str, Any]:
+        """What the next event of a kind says; those that came meanwhile are kept."""
+        while True:
+            for event in self._events:
+                if event.get("method") == method:
+                    self._events.remove(event)
+                    said: dict[str, Any] = event["params"]
+                    return said
+            self._events.append(self._read())
 
     def screenshot(self, path: Path) -> None:
         """Write what is seen as a PNG."""
@@ -83,6 +110,8 @@ class Chromium:
             if answer.get("id") == self._last:
                 assert "error" not in answer, answer
                 return answer["result"]
+            if "method" in answer:
+                self._events.append(answer)
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:

@@ -123,6 +123,50 @@ def test_in_a_browser_keys_judge_cards_and_verdicts_come_out_as_csv(browser: Chr
 
 
 @in_browser
+def test_a_click_on_the_button_downloads_what_was_judged_with_clicks(browser: Chromium, tmp_path: Path) -> None:
+    assert browser.run("at('save').disabled")
+    browser.click("li:nth-child(2) input[value=wrong]")
+    browser.click("li:nth-child(1) input[value=unsure]")
+    browser.click("li:nth-child(1) input[value=right]")  # a second thought
+    file = browser.downloaded("#save", tmp_path / "downloads")
+    assert file.name == "verdicts.csv"
+    with file.open(encoding="utf-8", newline="") as rows:
+        assert list(csv.reader(rows)) == [
+            ["index", "label", "verdict"],
+            ["0", HOSTILE, "right"],
+            ["1", 'b, "the" second', "wrong"],
+        ]
+
+
+#: How many cards the browser draws; what is on those far from what is seen is left out of layout and paint.
+DRAWN = "[...document.querySelectorAll('li img')].filter(i => i.checkVisibility({contentVisibilityAuto: true})).length"
+
+
+@in_browser
+def test_of_thousands_of_cards_only_those_near_the_eye_are_drawn(tmp_path: Path) -> None:
+    count, classes = 4000, 400
+    labels = Labels.of(torch.arange(count) % classes)
+    task = Task(tuple(f"class {c}" for c in range(classes)))
+    samples = replace(make_samples(count), labels=labels, task=task)
+    page = written(tmp_path, samples, judged(samples, torch.linspace(0, 1, count).tolist()))
+    browser = Chromium(page, tmp_path / "profile")
+    try:
+        assert browser.run("[data.items.length, document.querySelectorAll('li').length]") == [count, 120]
+        browser.run("window.scrollTo(0, document.body.scrollHeight)")
+        # What comes into sight is made when it does: a page's worth at a time.
+        browser.run("new Promise(done => { const look = () => drawn > 120 ? done() : setTimeout(look, 20); look(); })")
+        assert browser.run("document.querySelectorAll('li').length") <= 360
+        browser.run("{ while (drawn < shown.length) draw(); }")
+        browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert browser.run("document.querySelectorAll('li').length") == count
+        assert 0 < browser.run(DRAWN) < 150
+        browser.run("{ at('find').value = 'class 39'; at('find').dispatchEvent(new Event('input')); }")
+        assert browser.run("[shown.length, document.querySelectorAll('li').length]") == [110, 110]
+    finally:
+        browser.close()
+
+
+@in_browser
 def test_in_a_browser_cards_are_chosen_by_class_and_by_words(browser: Chromium) -> None:
     browser.run("{at('class').value = '1'; at('class').dispatchEvent(new Event('change'))}")
     assert browser.run("[shown.length, shown.every(item => item.label === 1)]") == [200, True]
