@@ -90,7 +90,7 @@ class Detection(Part):
     best_f1: Share = Field(
         None,
         description="Oracle: F1 at the threshold of the score that is best on the clean labels themselves: an upper "
-        "bound, no honest threshold.",
+        "bound for thresholds of the score, none of them honest; a decision that rests on more may be above it.",
     )
     called_wrong: Share = Field(
         None, description="Share of the samples called wrong, clean labels known or not; null where nothing decides."
