@@ -66,6 +66,7 @@ def page(analysis: Analysis, root: str = "") -> str:
         ranks=pictures.ranks(analysis.overall, known) if analysis.overall and len(sections) > 1 else None,
         lead=views.lead(analysis),
         rules=views.rules(analysis),
+        cap=views.cap(analysis),
         methods=[(look, first[name]) for name, look in known.items()],
         has_reference=any(one.reference for one in analysis.comparisons),
         measures=titles,

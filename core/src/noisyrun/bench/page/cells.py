@@ -107,8 +107,12 @@ def shown(measure: Measure, value: float, sign: bool = False) -> str:
 
 
 def best(rows: Sequence[Row], measure: Measure) -> set[str]:
-    """Methods of the best mean as it is shown; none where neither way is better, or all are alike."""
-    found = {row.method: measure.shown(row.values[measure.key].mean) for row in rows if measure.key in row.values}
+    """Methods of the best mean as it is shown, of those with all seeds.
+
+    None where neither way is better, or all are alike.
+    """
+    whole = [row for row in rows if measure.key in row.values and not row.unfinished]
+    found = {row.method: measure.shown(row.values[measure.key].mean) for row in whole}
     if measure.higher is None or len(set(found.values())) < 2:
         return set()
     top = max(found.values(), key=float) if measure.higher else min(found.values(), key=float)

@@ -1,4 +1,4 @@
-"""Tables of classes and methods, in which a darker cell has the higher value."""
+"""Tables of classes and methods, in which a stronger colour is a higher value."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ KINDS = (
         "accuracy",
         "Accuracy by class",
         "Share of the test samples of a class that is recognised, in percent (average precision with several labels a "
-        "sample), after the last epoch; mean over the seeds. Darker is higher.",
+        "sample), after the last epoch; mean over the seeds. The stronger the colour, the higher.",
     ),
     (
         "called_wrong",
         "Labels called wrong, by class",
         "Share of a class's training labels that the method calls wrong, in percent, beside the true share where that "
-        "is known; mean over the seeds. Darker is higher.",
+        "is known; mean over the seeds. The stronger the colour, the higher.",
     ),
 )
 

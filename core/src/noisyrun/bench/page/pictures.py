@@ -128,30 +128,26 @@ def ranks(overall: Overall, looks: Looks) -> Markup | None:
     x = svg.Scale(1, most, left, right)
     body = []
     whole = range(1, most + 1, 1 if most <= 12 else 2)
-    for rank in whole:
-        body.append(svg.element("path", d=f"M{x(rank):.1f} {top - 6}V{foot - 4}", cls="grid"))
-        body.append(svg.text(x(rank), top - 11, str(rank), "middle", cls="axis"))
+    for mark in whole:
+        body.append(svg.element("path", d=f"M{x(mark):.1f} {top - 6}V{foot - 4}", cls="grid"))
+        body.append(svg.text(x(mark), top - 11, str(mark), "middle", cls="axis"))
     gap = overall.critical_difference
     if gap is not None:
         end = min(x(1 + gap), 392.0)
         body.append(svg.element("path", d=f"M{x(1):.1f} 8v8m0-4H{end:.1f}m0-4v8", cls="axisline"))
         body.append(svg.text(left - 12, 16, f"critical difference {gap:.2f}", "end", cls="axis"))
-    rows = {name: top + step * (at + 0.5) for at, name in enumerate(names)}
-    for name, level in rows.items():
+    levels = {name: top + step * (place + 0.5) for place, name in enumerate(names)}
+    for name, level in levels.items():
         look, rank = looks[name], overall.ranks[name]
-        body.append(
-            svg.group(
-                [
-                    svg.text(left - 12, level + 4, cut(name), "end", cls="label"),
-                    svg.element("path", d=f"M{x(1):.1f} {level:.1f}H{x(rank):.1f}", cls="stem"),
-                    look.marker(x(rank), level),
-                    svg.element("title", f"{name}: average rank {rank:.2f}"),
-                ],
-                cls=f"m c{look.colour}",
-            )
-        )
+        parts = [
+            svg.text(left - 12, level + 4, cut(name), "end", cls="label"),
+            svg.element("path", d=f"M{x(1):.1f} {level:.1f}H{x(rank):.1f}", cls="stem"),
+            look.marker(x(rank), level),
+            svg.element("title", f"{name}: average rank {rank:.2f}"),
+        ]
+        body.append(svg.group(parts, cls=f"m c{look.colour}"))
     for at, clique in enumerate(overall.cliques):
-        places = [rows[name] for name in clique if name in rows]
+        places = [levels[name] for name in clique if name in levels]
         if len(places) > 1:
             line = f"M{right + 14 + 11 * at} {min(places) - 6:.1f}V{max(places) + 6:.1f}"
             body.append(svg.element("path", d=line, cls="clique"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,8 @@ class Standing:
         Whether anything can be said about noise.
     ahead, behind, same, unsaid
         Against plain cross entropy: beyond noise, within it, and where pairs are missing.
+    partial
+        Whether some methods lack seeds, so that they are no candidates for the best.
     missing
         Methods without a result.
     """
@@ -69,6 +72,7 @@ class Standing:
     behind: tuple[Line, ...]
     same: tuple[Line, ...]
     unsaid: tuple[Line, ...]
+    partial: bool
     missing: tuple[Line, ...]
 
 
@@ -82,6 +86,7 @@ class Section:
     columns: tuple[Measure, ...]
     groups: tuple[tuple[str, str, int], ...]
     notes: tuple[Note, ...]
+    whole: tuple[Note, ...]
     standing: Standing
     smallest_p: float | None
     curves: tuple[tuple[str, Markup], ...]
@@ -89,6 +94,8 @@ class Section:
     cost: Markup | None
     drawn: tuple[Look, ...]
     heats: tuple[Heat, ...]
+    facts: tuple[tuple[str, str], ...]
+    digests: tuple[tuple[str, str], ...]
     galleries: tuple[tuple[Look, tuple[tuple[int, str], ...]], ...]
 
 
@@ -134,13 +141,16 @@ def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[
         columns=columns,
         groups=tuple(one for one in counted if one[2]),
         notes=notes,
+        whole=cells.of(comparison.marks, notes),
         standing=_standing(lines),
-        smallest_p=max(pairs) if pairs else None,
+        smallest_p=min(pairs, default=None),
         curves=curves,
         crowded=tuple(row.method for row in finished if len(row.phases) > pictures.PHASES),
-        cost=pictures.cost(finished, headline, analysis.suite.fairness.cap, known, comparison.name),
+        cost=pictures.cost(finished, headline, cap(analysis), known, comparison.name),
         drawn=tuple(known[row.method] for row in rows if row.values),
         heats=tuple(heats(finished, known)),
+        facts=tuple(one for one in comparison.facts.items() if "digest" not in one[0]),
+        digests=tuple(one for one in comparison.facts.items() if "digest" in one[0]),
         galleries=tuple(
             (line.look, tuple((seed, root + place) for seed, place in sorted(line.row.galleries.items())))
             for line in lines
@@ -199,6 +209,7 @@ def _standing(lines: Sequence[Line]) -> Standing:
         behind=behind,
         same=same,
         unsaid=tuple(one for one in others if one.against.outcome not in outcomes),
+        partial=any(one.row.unfinished for one in measured),
         missing=tuple(one for one in lines if one.headline.sort is None),
     )
 
@@ -244,8 +255,8 @@ def rules(analysis: Analysis) -> list[str]:
     if train:
         told.append("Epochs are selected on noisy validation.")
     told.append("One setting a method across noise rates." if fair.one_setting else "Settings may differ by noise.")
-    if fair.cap is not None:
-        told.append(f"A method may take {fair.cap:g} × the seconds of plain cross entropy.")
+    if (most := cap(analysis)) is not None:
+        told.append(f"A method may take {most:g} × the seconds of plain cross entropy.")
     for allowed, what in (
         (fair.clean_labels, "Trusted labels"),
         (fair.verification, "Verification labels"),
@@ -253,6 +264,12 @@ def rules(analysis: Analysis) -> list[str]:
     ):
         told.append(f"{what} are {'allowed' if allowed else 'not allowed'}.")
     return told
+
+
+def cap(analysis: Analysis) -> float | None:
+    """Seconds that a method may take, as a multiple of plain cross entropy's; None without a limit."""
+    given = analysis.suite.fairness.cap
+    return given if given is not None and math.isfinite(given) else None
 
 
 def methods(analysis: Analysis) -> dict[str, Look]:
