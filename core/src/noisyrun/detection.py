@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisyrun import bank as banks
 from noisyrun import plan as plans
@@ -21,13 +22,12 @@ from noisyrun.api.plugin import plugin_key
 from noisyrun.api.side_info import SideInfo
 from noisyrun.bank.linear_head import fit_linear_head
 from noisyrun.bank.sizes import parse_memory
-from noisyrun.bank.writers import check_finite
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import sources
 from noisyrun.data.build import assemble
 from noisyrun.data.raw import ROLES, Raw, RawData
-from noisyrun.data.samples import Data
+from noisyrun.data.samples import Data, Samples
 from noisyrun.data.sources.matrices import label_columns
 from noisyrun.engine.clock import Stopwatch, forget_peak_memory, peak_memory
 from noisyrun.engine.device import device_of
@@ -192,6 +192,7 @@ class _Detector:
         self.methods = methods
         self.console = console
         self.clock = clock
+        self.phase_clock = Stopwatch()
         self.device = device_of(self.settings.device)
         self.energy = EnergyMeter(self.device)
 
@@ -216,18 +217,25 @@ class _Detector:
     def _bank(self, data: Data, notes: list[str]) -> banks.StoredBank:
         samples, settings = data.train, self.settings
         assert samples.features is not None
-        logits: Tensor | banks.Head | None = samples.logits
-        if logits is None:
+        logits = self._head(samples, notes) if samples.logits is None else samples.logits
+        with self.clock("bank"):
+            return banks.build(samples, samples.features, logits, settings=settings.bank, device=self.device)
+
+    def _head(self, samples: Samples, notes: list[str]) -> banks.Head:
+        """A linear head in place of the logits that were not given; fitted when it is first called."""
+
+        @functools.cache
+        def fitted() -> nn.Module:
             note = "no logits were given: a linear head was fitted on the observed labels"
             notes.append(note)
             self.console.say(note)
-            check_finite(samples.index, 0, samples.features)
-            with self.clock("linear_head"):
-                logits = fit_linear_head(
-                    samples.features, samples.labels, samples.task, seed=settings.seed, device=self.device
+            assert samples.features is not None
+            with self.phase_clock("linear_head"):
+                return fit_linear_head(
+                    samples.features, samples.labels, samples.task, seed=self.settings.seed, device=self.device
                 )
-        with self.clock("bank"):
-            return banks.build(samples, samples.features, logits, settings=settings.bank, device=self.device)
+
+        return lambda features: fitted()(features)
 
     def _judge(self, bank: banks.StoredBank, data: Data) -> LabelState:
         phase = Phase(
@@ -241,7 +249,8 @@ class _Detector:
         for encoder in self.methods.side_info:
             with self.clock(encoder.key):
                 side = encoder(data.task, data.train.labelled_text, side, phase.of(encoder.key))
-        return run_label_phase(bank, self.methods, side, phase, self.settings, data.train.truth, self.console.warn)
+        truth, warn = data.train.truth, self.console.warn
+        return run_label_phase(bank, self.methods, side, phase, self.settings, truth, warn, self.phase_clock)
 
     def _detection(self, data: Data, state: LabelState, notes: list[str]) -> Detection:
         self.energy.read()

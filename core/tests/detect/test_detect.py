@@ -121,6 +121,12 @@ def test_without_logits_a_linear_head_is_fitted_and_that_is_said(data: dict[str,
     assert given.metrics["label_accuracy_after"] == 1
 
 
+def test_the_linear_head_is_not_fitted_where_no_method_asks_for_it(data: dict[str, np.ndarray]) -> None:
+    got = noisyrun.detect(data["features"], data["noisy_label"], prototypes=made(Means), weighter=made(Cosine))
+    assert "linear_head" not in got.seconds
+    assert not any("linear head" in note for note in got.notes)
+
+
 def test_the_linear_head_is_logistic_regression_on_standardised_features(data: dict[str, np.ndarray]) -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

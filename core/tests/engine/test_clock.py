@@ -28,6 +28,18 @@ def test_what_was_used_before_is_forgotten():
     assert clock.peak_memory(CPU)["process"] - low > 80 * MIB
 
 
+def test_seconds_within_seconds_count_once(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: next(now))
+    watch = clock.Stopwatch()
+    with watch("outer"):  # from 0 to 5
+        with watch("inner"):  # from 1 to 2
+            pass
+        with watch("inner"):  # from 3 to 4
+            pass
+    assert watch.seconds == {"inner": 2, "outer": 3}
+
+
 CHILD = """
 import resource, sys
 from types import SimpleNamespace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -62,7 +63,8 @@ def build(
     features
         Float [N, D]. Already in memory, so they stay there, as they are, unless the settings say otherwise.
     logits
-        Float [N, C]; or what gives them for a block of features, so that they are never formed whole.
+        Float [N, C]; or what gives them for a block of features, so that they are never formed whole. It is called
+        when somebody first asks what the classifier says.
     device
         Where blocks arrive.
     folder
@@ -89,7 +91,11 @@ def build(
             for start in range(0, len(features), _ROWS):
                 writer.write(start, features[start : start + _ROWS].float())
         store = writer.finish()
-    said = _said(logits, store, samples, settings.top, device)
+    said: Said | Callable[[], Said]
+    if isinstance(logits, Tensor):
+        said = say_all(logits, samples.labels, samples.task, settings.top)
+    else:
+        said = functools.partial(_said, logits, store, samples, settings.top, device)
     return _bank(samples, store, said, settings, device, memory, predictions)
 
 
@@ -150,9 +156,7 @@ def extract(
     return _bank(samples, writer.finish(), said, settings, device, memory, predictions)
 
 
-def _said(logits: Tensor | Head, store: Store, samples: Samples, top: int, device: torch.device) -> Said:
-    if isinstance(logits, Tensor):
-        return say_all(logits, samples.labels, samples.task, top)
+def _said(logits: Head, store: Store, samples: Samples, top: int, device: torch.device) -> Said:
     said = Said.empty(len(samples), samples.labels.classes.shape[1], min(top, samples.task.num_classes))
     for start in range(0, len(samples), _ROWS):
         rows = torch.arange(start, min(start + _ROWS, len(samples)))
@@ -165,7 +169,7 @@ def _said(logits: Tensor | Head, store: Store, samples: Samples, top: int, devic
 def _bank(
     samples: Samples,
     store: Store,
-    said: Said,
+    said: Said | Callable[[], Said],
     settings: BankSettings,
     device: torch.device,
     memory: int,
@@ -174,9 +178,7 @@ def _bank(
     facts = Facts(
         index=samples.index,
         labels=samples.labels,
-        label_probs=said.label_probs,
-        top_classes=said.top_classes,
-        top_probs=said.top_probs,
+        said=said,
         verified=samples.verified,
         held=samples.verified_held,
         trusted=samples.trusted,

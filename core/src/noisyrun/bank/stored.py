@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,7 @@ from noisyrun.api.bank import Block, FeatureBank, Split
 from noisyrun.api.errors import UserError
 from noisyrun.api.labels import Labels
 from noisyrun.api.task import Task
+from noisyrun.bank.classifier import Said
 from noisyrun.bank.spaces import Space
 from noisyrun.bank.stores import Store
 
@@ -29,8 +30,8 @@ class Facts:
     ----------
     index, labels, trusted, clean, source, source_names, rank
         As in `FeatureBank`.
-    label_probs, top_classes, top_probs
-        What the classifier says, as in `FeatureBank`.
+    said
+        What the classifier says; or what makes it say so, called when somebody first asks.
     verified
         int8 [N]: 1, 0 or −1, both splits together.
     held
@@ -41,9 +42,7 @@ class Facts:
 
     index: Tensor
     labels: Labels
-    label_probs: Tensor
-    top_classes: Tensor
-    top_probs: Tensor
+    said: Said | Callable[[], Said]
     verified: Tensor
     held: Tensor
     trusted: Labels
@@ -85,9 +84,9 @@ class StoredBank(FeatureBank):
         self.device = device
         self.index = facts.index
         self.labels = facts.labels
-        self.label_probs = facts.label_probs
-        self.top_classes = facts.top_classes
-        self.top_probs = facts.top_probs
+        self._said = facts.said
+        if isinstance(facts.said, Said):
+            self._ask()
         self.trusted = facts.trusted
         self.clean = facts.clean
         self.source = facts.source
@@ -101,6 +100,18 @@ class StoredBank(FeatureBank):
             "held": torch.where(facts.held, facts.verified, nobody),
         }
         self._rows_by_class, self._class_starts = _sort_by_class(facts.labels, task.num_classes)
+
+    def __getattr__(self, name: str) -> Tensor:
+        # Reached for attributes that are not there yet. Many methods never ask what the classifier says, and to fit
+        # one may take longer than all they do.
+        if name not in ("label_probs", "top_classes", "top_probs"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._ask()
+        return getattr(self, name)
+
+    def _ask(self) -> None:
+        said = self._said if isinstance(self._said, Said) else self._said()
+        self.label_probs, self.top_classes, self.top_probs = said.label_probs, said.top_classes, said.top_probs
 
     def take(self, rows: Tensor) -> Block:
         rows = rows.cpu()

@@ -16,7 +16,7 @@ _FORGET = Path("/proc/self/clear_refs")
 
 
 class Stopwatch:
-    """Adds up wall seconds by name.
+    """Adds up wall seconds by name. What is timed within what is timed counts once, under the inner name.
 
     Attributes
     ----------
@@ -26,14 +26,19 @@ class Stopwatch:
 
     def __init__(self, seconds: dict[str, float] | None = None) -> None:
         self.seconds = {} if seconds is None else seconds
+        self._within: list[float] = []
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
+        self._within.append(0.0)
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            spent = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent - self._within.pop()
+            if self._within:
+                self._within[-1] += spent
 
 
 def forget_peak_memory(device: torch.device) -> None:

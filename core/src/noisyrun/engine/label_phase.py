@@ -39,6 +39,7 @@ def run_label_phase(
     settings: RunSettings,
     truth: Labels | None = None,
     warn: Warn = warnings.warn,
+    clock: Stopwatch | None = None,
 ) -> LabelState:
     """Run one label phase: prototypes, then correctors in order, then weighters on what came of it.
 
@@ -55,6 +56,8 @@ def run_label_phase(
         Clean labels of the bank's samples, for measures only: no method sees them.
     warn
         Takes a line that a user should read.
+    clock
+        Takes the seconds of each method; a new one by default.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def run_label_phase(
     UserError
         When the surest changes cannot be told.
     """
-    clock, start = Stopwatch(), time.perf_counter()
+    clock, start = clock or Stopwatch(), time.perf_counter()
     exhibits: dict[str, Exhibit] = {}
     phase = replace(phase, show=lambda shown: exhibits.__setitem__(shown.name, _on_host(shown)))
     prototypes = _build(bank, methods, side, phase, clock)
@@ -86,7 +89,8 @@ def run_label_phase(
         score=_score(methods, weighed, corrected),
         wrong=_wrong(methods, weighed, changes),
         prototypes=prototypes,
-        predicted=bank.top_classes[:, :2].clone(),
+        # Only for pictures: a classifier that no method asked is not asked for them.
+        predicted=bank.top_classes[:, :2].clone() if "top_classes" in vars(bank) else None,
         exhibits=exhibits,
     )
     if bank.task.multi:

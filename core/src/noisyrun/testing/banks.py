@@ -87,9 +87,7 @@ def make_bank(
     facts = Facts(
         index=torch.arange(n) if index is None else index,
         labels=given,
-        label_probs=said.label_probs,
-        top_classes=said.top_classes,
-        top_probs=said.top_probs,
+        said=said,
         verified=torch.full((n,), -1, dtype=torch.int8)
         if verified is None
         else torch.as_tensor(verified).to(torch.int8),
