@@ -179,8 +179,8 @@ class Suite(Part):
     measure: str = Field("", description="Headline measure; selected on noisy validation, or AUROC, by default.")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="Seeds; a number n means 0 to n - 1.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Settings of every cell.")
-    data: tuple[DataEntry, ...] = Field(min_length=1, description="Data sets.")
-    method: tuple[MethodEntry, ...] = Field(min_length=1, description="Methods.")
+    data: tuple[DataEntry, ...] = Field(description="Data sets.")
+    method: tuple[MethodEntry, ...] = Field(description="Methods.")
     fairness: Fairness = Field(default_factory=Fairness, description="Rules.")
     timeout: float | None = Field(None, gt=0, description="Seconds after which a cell is given up; null: never.")
     differs: str = Field("", description="What differs from the published protocol.")
@@ -197,6 +197,8 @@ class Suite(Part):
     @model_validator(mode="after")
     def _names(self) -> Suite:
         for what, entries in (("data", self.data), ("method", self.method)):
+            if not entries:
+                raise ValueError(f"[[{what}]]: needs one at least")
             names = [entry.name for entry in entries]
             if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"[[{what}]]: two are called {sorted(twice)[0]!r}")

@@ -30,7 +30,7 @@ def suite(**values: Any) -> Suite:
     )
 
 
-def summary(accuracy: float, **parts: Any) -> dict[str, Any]:
+def summary(accuracy: float, /, **parts: Any) -> dict[str, Any]:
     """A summary of a run on two classes, but for what is given; tables are laid over each other."""
     made: dict[str, Any] = {
         "accuracy": {"last": accuracy, "best_noisy_val": accuracy, "oracle": accuracy},
