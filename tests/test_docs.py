@@ -17,36 +17,57 @@ from noisyrun.config.resolve import resolve
 from noisyrun.report.summary import Part, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "docs" / "authoring" / "example"
 PAGES = [
     ROOT / "README.md",
-    *(page for part in ("", "methods", "authoring") for page in sorted((ROOT / "docs" / part).glob("*.md"))),
+    EXAMPLE / "README.md",
+    *(
+        page
+        for part in ("", "methods", "authoring", "benchmarks")
+        for page in sorted((ROOT / "docs" / part).glob("*.md"))
+    ),
 ]
-EXAMPLE = ROOT / "docs" / "authoring" / "example"
-BLOCK = re.compile(r"(?P<mark><!-- runs -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
+#: What stands before a block of Python says how it is tested: run here, run with the other blocks of its page as one
+#: file (test_generated.py), or the same as a file of the example plugin.
+MARKS = ("runs", "file", "example: ")
+BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
+#: A script of this repository and what it is given.
+SCRIPT = re.compile(r"\bpython ((?:benchmarks|core|plugins|scripts|tests)/\S+\.py)([^\n#]*)")
 
 
-def blocks(language: str) -> Iterator[tuple[str, str, bool]]:
-    """Page, text and whether it is marked to run, of every block in a language."""
+def told(page: Path) -> str:
+    """The text of a page, with commands of several lines on one."""
+    return re.sub(r" *\\\n *", " ", page.read_text(encoding="utf-8"))
+
+
+def blocks(language: str) -> Iterator[tuple[str, str, str]]:
+    """Page, text and mark of every block in a language."""
     for page in PAGES:
-        for found in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        for found in BLOCK.finditer(told(page) if language == "bash" else page.read_text(encoding="utf-8")):
             if found["language"] == language:
-                yield page.name, found["text"], found["mark"] is not None
+                yield str(page.relative_to(ROOT)), found["text"], found["mark"] or ""
 
 
 def commands() -> list[tuple[str, str]]:
     """Page and line of every noisyrun command in the documentation that is complete."""
     lines = [(page, line) for page, text, _ in blocks("bash") for line in text.splitlines()]
     for page in PAGES:
-        lines += [
-            (page.name, line) for line in re.findall(r"^    (noisyrun .*)$", page.read_text("utf-8"), re.MULTILINE)
-        ]
+        name = str(page.relative_to(ROOT))
+        lines += [(name, line) for line in re.findall(r"^    (noisyrun .*)$", told(page), re.MULTILINE)]
     found = [(page, line.rpartition("uv run ")[2]) for page, line in lines]
     complete = [(page, line) for page, line in found if line.startswith("noisyrun ") and not re.search(r"[…\[]", line)]
-    # The example plugin is not installed here: tests/test_example_plugin.py installs it and runs these.
+    # The example plugin is not installed here: tests/test_example_plugin.py installs it and tries these.
     return [(page, line) for page, line in complete if "--weighter small-loss" not in line]
 
 
-@pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, runs in blocks("python") if runs])
+def test_every_block_of_python_is_tested_one_way_or_another():
+    marks = [(page, mark) for page, _, mark in blocks("python")]
+    assert [(page, mark) for page, mark in marks if not mark.startswith(MARKS)] == []
+    # As one file they run on the page whose test is written so.
+    assert {page for page, mark in marks if mark == "file"} == {"docs/authoring/conformance.md"}
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, mark in blocks("python") if mark == "runs"])
 def test_python_in_the_documentation_runs(page, text, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(text, page, "exec"), {"__name__": "__main__"})
@@ -73,18 +94,30 @@ def test_configuration_files_in_the_documentation_are_valid(page, text, tmp_path
 
 @pytest.mark.parametrize(("page", "line"), commands())
 def test_commands_in_the_documentation_are_valid(page, line):
-    words = shlex.split(line, comments=True)[1:]
+    verb, *words = ["", *shlex.split(line, comments=True)[1:]]
     if words[:1] and not words[0].startswith("-"):
-        assert words[0] in VERBS
-        words = words[1:] if words[0] == "plan" else []
-    if "--help" in words or "--config" in words:
-        words = []
-    assert resolve(args=words).settings
+        verb, *words = words
+        assert verb in VERBS
+    if verb not in ("", "plan", "detect") or {"--help", "--config"} & set(words):
+        return
+    # Detection is a run on features that trains nothing.
+    given = ["--dataset" if word == "--features" and verb == "detect" else word for word in words]
+    assert resolve(args=given).settings
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_scripts_that_a_page_names_are_there_and_have_the_flags_it_gives(page):
+    for path, words in SCRIPT.findall(told(page)):
+        source = (ROOT / path).read_text(encoding="utf-8")
+        if "argparse" in source:
+            for flag in re.findall(r"(?<=\s)--[a-z-]+", words):
+                assert f'"{flag}"' in source, f"{page.name}: {path} has no {flag}"
 
 
 def test_the_documentation_holds_commands_and_code_to_check():
     assert len(commands()) >= 8
-    assert any(runs for _, _, runs in blocks("python"))
+    assert any(mark == "runs" for _, _, mark in blocks("python"))
+    assert sum(len(SCRIPT.findall(told(page))) for page in PAGES) > 10
     assert any(True for _ in blocks("toml"))
 
 
@@ -140,7 +173,10 @@ def test_links_of_the_readme_lead_somewhere():
             assert (ROOT / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("folder", ["core", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "plugins").iterdir())])
+@pytest.mark.parametrize(
+    "folder",
+    ["core", "docs/authoring/example", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "plugins").iterdir())],
+)
 def test_every_distribution_has_a_readme_a_licence_and_its_types(folder):
     where = ROOT / folder
     assert len((where / "README.md").read_text(encoding="utf-8").splitlines()) > 5

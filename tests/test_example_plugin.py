@@ -96,6 +96,18 @@ def test_it_is_listed_with_its_distribution_and_its_help_shows_its_settings(inst
     assert "--weighter.keep" in told
 
 
+def test_commands_of_the_guide_and_its_own_page_are_valid(installed: Path, tmp_path: Path) -> None:
+    pages = [EXAMPLE / "README.md", *sorted(EXAMPLE.parent.glob("*.md"))]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    given = [line.split()[1:] for line in lines if line.startswith("noisyrun --weighter small-loss")]
+    assert len(given) >= 2
+    code = "from noisyrun.config.resolve import resolve\n"
+    code += f"for words in {given!r}: print(resolve(args=words).settings.epochs)"
+    done = python(tmp_path, "-c", code, plugins=(installed,))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(given)
+
+
 def test_uninstalled_it_is_named_as_missing(tmp_path: Path) -> None:
     done = noisyrun(tmp_path, "--weighter", "small-loss", *TINY)
     assert done.returncode == 2

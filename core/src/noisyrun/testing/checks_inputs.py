@@ -148,11 +148,11 @@ def takes_the_prototypes_of_others(plugin: Subject) -> None:
 
 @conformance_check(("weighter", "corrector"))
 def judges_a_row_by_itself(plugin: Subject) -> None:
-    """A row is judged alike whichever rows stand beside it, and twice alike where it stands twice."""
+    """A row is judged alike whichever rows stand beside it, alone, and twice alike where it stands twice."""
     world = plugin.world()
     with Trial(plugin, world) as one:
         one.learn()
-        whole = one.bank.take(torch.arange(len(one.bank)))
-        twice = one.bank.take(torch.tensor([3, 17, 3, 40, 17]))
-        said = {name: value[twice.rows] for name, value in judge(one, whole).items()}
-        same(said, judge(one, twice), "rows beside others", 1e-3)
+        said = judge(one, one.bank.take(torch.arange(len(one.bank))))
+        for rows in ([3, 17, 3, 40, 17], [5], [28], [61], [94]):
+            some = one.bank.take(torch.tensor(rows))
+            same({name: value[some.rows] for name, value in said.items()}, judge(one, some), "rows beside others", 1e-3)
