@@ -16,6 +16,7 @@ from rich.table import Table
 from noisyrun.bench.cost import Costs
 from noisyrun.bench.plan import ENDED_BADLY, Cell, Plan, State
 from noisyrun.bench.store import Result, Results
+from noisyrun.bench.work import Listener
 from noisyrun.report.numbers import seconds
 
 #: More comparisons than this do not fit side by side, and are counted together.
@@ -32,7 +33,7 @@ WORDS: Mapping[State, tuple[str, str]] = {
 }
 
 
-class Progress:
+class Progress(Listener):
     """Tells a person how a sweep goes: lines on stdout, and on a terminal what runs now below them.
 
     Parameters
@@ -124,10 +125,12 @@ class Progress:
         why = f": {result.error}" if result.error else ""
         count = f"[{len(self._done):>{len(str(len(self.cells)))}}/{len(self.cells)}]"
         left = self._left()
-        line = f"{count} {cell}  [{colour}]{word}[/]{took}"
         self._print(f"{escape(count)} {escape(str(cell))}  [{colour}]{word}[/]{took}{escape(why)}{figure}{left}")
-        del line
         self._live()
+
+    def warn(self, line: str) -> None:
+        """Something a user should know."""
+        self._print(f"[yellow]warning:[/] {escape(line)}")
 
     def waiting(self, cells: Sequence[Cell]) -> None:
         """Other processes have what is left."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
-from typing import Protocol
+from typing import Any
 
 from noisyrun.bench.plan import ENDED_BADLY, Cell, Plan
 from noisyrun.bench.store import Result, Results
@@ -34,7 +34,7 @@ LOOK = 0.5
 PATIENCE = 300.0
 
 
-class Listener(Protocol):
+class Listener:
     """Who is told how a sweep goes."""
 
     def started(self, cell: Cell) -> None:
@@ -100,18 +100,18 @@ class Sweep:
         Those that are this process's to run.
     options
         How they run.
-    listener
+    listeners
         Who is told.
     """
 
     def __init__(
-        self, results: Results, plan: Plan, cells: Sequence[Cell], options: Options, listener: Listener
+        self, results: Results, plan: Plan, cells: Sequence[Cell], options: Options, listeners: Sequence[Listener] = ()
     ) -> None:
         self.results = results
         self.plan = plan
         self.cells = cells
         self.options = options
-        self.listener = listener
+        self.listeners = listeners
         self._waiting = list(cells)
         self._running: list[_Running] = []
 
@@ -153,13 +153,15 @@ class Sweep:
                 self._waiting.remove(cell)
                 self._running.append(self._launch(cell))
         if taken and not self._running:
-            self.listener.waiting(taken)
+            for one in self.listeners:
+                one.waiting(taken)
             time.sleep(LOOK)
 
     def _launch(self, cell: Cell) -> _Running:
         config = cell.config.as_dict()
         self.results.describe(cell.id, {**cell.what, "resolved": config})
-        self.listener.started(cell)
+        for one in self.listeners:
+            one.started(cell)
         gpu = self._free_gpu()
         process = start(
             "work",
@@ -225,7 +227,8 @@ class Sweep:
 
     def _tell(self, cell: Cell, result: Result) -> None:
         self.results.write_table(self.plan.places)
-        self.listener.ended(cell, result)
+        for one in self.listeners:
+            one.ended(cell, result)
 
     def _stop(self) -> None:
         """Ask the running cells to save where they stand; a second Ctrl-C ends them as they are."""
@@ -263,7 +266,7 @@ def price(cell: Cell) -> float | None:
     return answer if isinstance(answer, float) else None
 
 
-def start(what: str, order: Mapping[str, object]) -> ForkServerProcess:
+def start(what: str, order: Mapping[str, Any]) -> ForkServerProcess:
     """Start a process that does one thing of `noisyrun.bench.cell`."""
     process = _context().Process(target=_enter, args=(what, order))
     # The new process would import this one's main module, which may be a script that starts a sweep.
@@ -282,7 +285,7 @@ def _context() -> multiprocessing.context.ForkServerContext:
     return context
 
 
-def _enter(what: str, order: Mapping[str, object]) -> None:
+def _enter(what: str, order: Mapping[str, Any]) -> None:
     """Within the new process: only here is torch imported, and the fork server has done so already."""
     from noisyrun.bench import cell
 

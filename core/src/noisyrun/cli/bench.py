@@ -31,6 +31,9 @@ What has ended is not run again; what was killed goes on where it stood. Several
   --jobs N             cells at once; with GPUs, dealt to them in turn
   --retry-failed       run again what failed, was refused or timed out
   --keep-checkpoints   keep the checkpoint of a cell that has ended
+  --tracking none      record nothing; by default MLflow records in DIR/mlflow.db, where it is installed
+  --tracking.uri URI, --tracking.experiment NAME
+                       another store, another experiment
   --strict             raise on every broken plugin, chosen or not
 
   noisyrun bench benchmarks/suites/smoke.toml --out results
@@ -84,6 +87,7 @@ def _show(results: Any, plan: Any, cells: Any, options: argparse.Namespace) -> i
 def _run(results: Any, plan: Any, cells: Any, options: argparse.Namespace, words: list[str]) -> int:
     from noisyrun.bench.cost import costs
     from noisyrun.bench.progress import Progress
+    from noisyrun.bench.track import Tracker
     from noisyrun.bench.work import Options, Stopped, Sweep, price, retry
 
     if options.retry_failed:
@@ -92,12 +96,20 @@ def _run(results: Any, plan: Any, cells: Any, options: argparse.Namespace, words
     progress = Progress(results, plan, cells, known, options.jobs)
     progress.show_plan()
     how = Options(jobs=options.jobs, keep=options.keep_checkpoints, gpus=_gpus() if options.jobs > 1 else 0)
+    tracker = None
+    if options.tracking != "none":
+        tracker = Tracker(results, plan, progress.warn, options.tracking_uri, options.tracking_experiment)
+        tracker.start()
     try:
-        bad = Sweep(results, plan, cells, how, progress).run()
+        bad = Sweep(results, plan, cells, how, [progress, *([tracker] if tracker else [])]).run()
     except Stopped:
+        if tracker is not None:
+            tracker.close(wait=False)
         raise KeyboardInterrupt(f"interrupted; go on with: {shlex.join(['noisyrun', 'bench', *words])}") from None
     finally:
         progress.close()
+    if tracker is not None:
+        tracker.close()
     print(
         f"results in {results.path / 'results.csv'}; a page of them: noisyrun report {shlex.quote(str(results.path))}"
     )
@@ -123,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shard", type=_shard)
     parser.add_argument("--set", action="append", default=[], type=_setting)
     parser.add_argument("--jobs", type=_positive, default=1)
+    parser.add_argument("--tracking", choices=("mlflow", "none"), default="mlflow")
+    parser.add_argument("--tracking.uri", dest="tracking_uri")
+    parser.add_argument("--tracking.experiment", dest="tracking_experiment", default="noisyrun")
     for switch in ("--plan", "--no-cost", "--retry-failed", "--keep-checkpoints", "--strict"):
         parser.add_argument(switch, action="store_true")
     return parser
