@@ -87,10 +87,8 @@ def consistency(
     """
     p, q = semantic.float(), visual.float()
     if psi == "softmax":
-        # log q = v/T − logsumexp(v/T): q itself is never formed, and the similarities are read once.
         p = (p / temperature).softmax(-1)
-        q = q / temperature
-        divergence = torch.xlogy(p, p).sum(-1) - _dot(q, p) + q.logsumexp(-1)
+        divergence = torch.xlogy(p, p).sum(-1) - _dot((q / temperature).log_softmax(-1), p)
     else:
         p, q = ops.unit(p.clamp(min=FLOOR)), ops.unit(q.clamp(min=FLOOR))
         divergence = (p * p.log() - p).sum(-1) - _dot(q.log(), p) + q.sum(-1)

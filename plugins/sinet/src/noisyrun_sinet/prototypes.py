@@ -36,7 +36,7 @@ class SinetPrototypes(PrototypeBuilder[SinetPrototypesConfig]):
         for group in phase.progress(chunks(present), None, "prototypes"):
             semantic = None if relation is None else scores.semantic(relation, group)
             for i, c in enumerate(group.tolist()):
-                rows, _ = candidates.of_class(c)
+                rows = candidates.of_class(c)
                 vectors[c] = self._of_class(bank, rows, scores, None if semantic is None else semantic[i])
         mask = torch.zeros(bank.num_classes, dtype=torch.bool, device=bank.device)
         mask[present] = True

@@ -36,16 +36,17 @@ class Candidates:
             names, counts = classes.unique(return_counts=True)
             self._clean = dict(zip(names.tolist(), rows[order].split(counts.tolist())))
 
-    def of_class(self, c: int) -> tuple[Tensor, Tensor]:
-        """Rows int64 [n] of class c, and its probability for each, float32 [n]; 0 where the bank does not know it."""
+    def of_class(self, c: int) -> Tensor:
+        """Rows int64 [n] of class c."""
         rows = self._clean.get(c)
-        if rows is None:
-            rows = self.bank.of_class(c)
-        return rows, self._confidence(c, rows)
+        return self.bank.of_class(c) if rows is None else rows
 
-    def _confidence(self, c: int, rows: Tensor) -> Tensor:
+    def confidence(self, c: int, rows: Tensor) -> Tensor:
+        """Probability of class c for each of its rows, float32 [n]; 0 where the bank does not know it."""
         bank = self.bank
         observed = bank.label_probs[rows].masked_fill(bank.labels.classes[rows] != c, 0.0).amax(1)
+        if c not in self._clean:  # its rows are those that c is observed of
+            return observed
         predicted = bank.top_probs[rows].masked_fill(bank.top_classes[rows] != c, 0.0).amax(1)
         return torch.maximum(observed, predicted)
 
@@ -63,10 +64,10 @@ def initial_prototypes(bank: FeatureBank, candidates: Candidates, k: int) -> tup
     """
     vectors, present = [], []
     for c in range(bank.num_classes):
-        rows, confidence = candidates.of_class(c)
+        rows = candidates.of_class(c)
         if len(rows) == 0:
             continue
-        best = confidence.argsort(descending=True, stable=True)[:k]
+        best = candidates.confidence(c, rows).argsort(descending=True, stable=True)[:k]
         vectors.append(bank.take(rows[best].sort().values).features.float().mean(0))
         present.append(c)
     if not present:
@@ -109,7 +110,10 @@ class Consistency:
     def _score(self, semantic: Tensor, features: Tensor) -> Tensor:
         config = self.config
         self._directions = self._directions.to(features.device)
-        visual = ops.unit(features.float()) @ self._directions
+        features = features.float()
+        length = torch.linalg.vector_norm(features, dim=1, keepdim=True)
+        # Similarities are scaled in place of features: as many as there are classes, not as they are wide.
+        visual = (features @ self._directions).div_(length.clamp_(min=1e-12))
         return consistency(semantic, visual, config.psi, config.temperature, config.gamma, config.eps)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,6 +48,7 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         self.threshold: float | None = None
         self.keep_from: float | None = None
         self.consistency: Consistency | None = None
+        self._seen: _Seen | None = None
 
     @property
     def needs(self) -> Needs:
@@ -56,7 +59,7 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         if self.config.score == "consistency":
             initial = initial_prototypes(bank, Candidates(bank, clean=True), self.config.k)
             self.consistency = Consistency(self.config, *initial)
-        self.threshold = self.keep_from = None
+        self.threshold = self.keep_from = self._seen = None
         share = self.config.keep_share if self.config.weights == "keep" else None
         if self.config.decision != "otsu" and share is None:
             return
@@ -96,6 +99,8 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
     def _distance(self, block: Block, labels: Tensor, prototypes: Prototypes | None) -> Tensor:
         if prototypes is None:
             raise UserError(f"{self.key} needs prototypes: choose a builder, e.g. --prototypes sinet")
+        if self._seen is not None and self._seen.holds(block, labels, prototypes):
+            return self._seen.far[block.rows].to(labels.device)
         return distance(prototypes.embed(block.features), labels, prototypes, self.config.reduce)
 
     def _score(self, block: Block, labels: Tensor, far: Tensor, side: SideInfo) -> Tensor:
@@ -120,12 +125,17 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         if prototypes is None or not bool(low.any()):
             return low
         rows = low.nonzero()[:, 0]
+        if prototypes.project is None and prototypes.mask.numel() > _PRODUCT:
+            # Any nearer class will do: the classifier's guess is one for most, and spares them all the others.
+            guess = _likeliest_other(block, labels, rows)
+            rows = rows[distance(block.features, guess, prototypes, self.config.reduce, rows) >= far[rows]]
         low[rows] = nearest_other(block.features, labels, prototypes, self.config.reduce, rows) < far[rows]
         return low
 
     def _all_scores(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> Tensor:
         """Scores of all observed labels whose class has a prototype, float32 [L], on the CPU."""
         found = [torch.zeros(0)]
+        seen = torch.full((len(bank),), torch.nan)
         for block in phase.progress(bank.blocks(), None, "scores"):
             at, labels = block.labels.pairs()
             if prototypes is not None:
@@ -133,11 +143,45 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
                 at, labels = at[judged], labels[judged]
             each_once = len(at) == len(block) and bool((at == torch.arange(len(at), device=at.device)).all())
             pairs = block if each_once else block.take(at)
-            found.append(self._score(pairs, labels, self._distance(pairs, labels, prototypes), side).cpu())
+            far = self._distance(pairs, labels, prototypes)
+            found.append(self._score(pairs, labels, far, side).cpu())
+            seen[pairs.rows] = far.cpu()
+        if prototypes is not None and not bank.task.multi:
+            self._seen = _Seen(weakref.ref(bank), weakref.ref(prototypes), seen)
         return torch.cat(found)
 
 
-def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: str = "nearest") -> Tensor:
+@dataclass(frozen=True)
+class _Seen:
+    """Distances of the observed labels of a bank, float32 [N] by row: the fit needs them first, and then every weight.
+
+    NaN where they were not asked for.
+    """
+
+    bank: weakref.ref[FeatureBank]
+    prototypes: weakref.ref[Prototypes]
+    far: Tensor
+
+    def holds(self, block: Block, labels: Tensor, prototypes: Prototypes) -> bool:
+        """Whether they are those of these labels of these rows."""
+        if self.bank() is not block.bank or self.prototypes() is not prototypes:
+            return False
+        return torch.equal(labels, block.observed) and not bool(self.far[block.rows].isnan().any())
+
+
+def _likeliest_other(block: Block, labels: Tensor, rows: Tensor) -> Tensor:
+    """int64 [r]: the classifier's likeliest class of some rows that is not the label; any where it names no other."""
+    classes = block.bank.top_classes[block.rows[rows.cpu()], :2].to(labels.device)
+    return torch.where(classes[:, 0] == labels[rows], classes[:, -1], classes[:, 0])
+
+
+def distance(
+    embedded: Tensor,
+    labels: Tensor,
+    prototypes: Prototypes,
+    reduce: str = "nearest",
+    rows: Tensor | None = None,
+) -> Tensor:
     """Distance of each sample to the prototypes of its label, features and prototypes scaled to unit length.
 
     Parameters
@@ -145,14 +189,16 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     embedded
         float [R, E]: ``prototypes.embed(features)``.
     labels
-        int64 [R].
+        int64 [r].
     reduce
         Several prototypes: ``nearest``, or the ``mean`` by the prototypes' weights.
+    rows
+        int64 [r]: the samples asked for; all by default.
 
     Returns
     -------
     Tensor
-        float32 [R], in [0, 2]; 2 where the class has no prototype. Good to 1e-3 near 0, 1e-6 elsewhere.
+        float32 [r], in [0, 2]; 2 where the class has no prototype. Good to 1e-3 near 0, 1e-6 elsewhere.
     """
     named, which = labels.unique(return_inverse=True)
     vectors = ops.unit(prototypes.vectors[named].to(embedded.device, torch.float32))
@@ -161,17 +207,18 @@ def distance(embedded: Tensor, labels: Tensor, prototypes: Prototypes, reduce: s
     own = torch.empty_like(cosines[:, :1])
     if vectors.shape[:2].numel() <= _PRODUCT:
         flat = vectors.flatten(0, 1).T
-        for rows in _pieces(own, embedded.shape[1] + flat.shape[1]):
-            safe, own[rows] = _lengths(embedded[rows])
-            all_of_them = (embedded[rows].float() @ flat).view(-1, *vectors.shape[:2])
-            at = which[rows]
-            cosines[rows] = all_of_them[torch.arange(len(at), device=at.device), at] / safe
+        for part in _pieces(own, embedded.shape[1] + flat.shape[1]):
+            queries = (embedded[part] if rows is None else embedded.index_select(0, rows[part])).float()
+            safe, own[part] = _lengths(queries)
+            all_of_them = (queries @ flat).view(-1, *vectors.shape[:2])
+            at = which[part]
+            cosines[part] = all_of_them[torch.arange(len(at), device=at.device), at] / safe
     else:  # each row with the prototypes of its own class alone
         order = which.argsort(stable=True)
-        for c, rows in enumerate(order.split(which.bincount(minlength=len(named)).tolist())):
-            queries = embedded.index_select(0, rows).float()
-            safe, own[rows] = _lengths(queries)
-            cosines[rows] = (queries @ vectors[c].T).div_(safe)
+        for c, part in enumerate(order.split(which.bincount(minlength=len(named)).tolist())):
+            queries = embedded.index_select(0, part if rows is None else rows[part]).float()
+            safe, own[part] = _lengths(queries)
+            cosines[part] = (queries @ vectors[c].T).div_(safe)
     far = own + (vectors * vectors).sum(2)[which] - 2 * cosines
     far = far.clamp_(min=0).sqrt_()
     weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None

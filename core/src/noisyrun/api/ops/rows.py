@@ -31,7 +31,17 @@ def unit(vectors: Tensor, eps: float = 1e-12) -> Tensor:
 
 def cosine(a: Tensor, b: Tensor) -> Tensor:
     """Cosine of every row of a [n, d] with every row of b [m, d]: [n, m]. A zero vector has cosine 0 with all."""
+    if a is b:
+        return _products(unit(a))
     return unit(a) @ unit(b).T
+
+
+def _products(rows: Tensor) -> Tensor:
+    """Dot products of all pairs of rows [n, d]: [n, n]."""
+    if rows.device.type == "cpu" and rows.dtype in (torch.float32, torch.float64) and not rows.requires_grad:
+        values = rows.numpy()  # it computes one half of the symmetric matrix and copies the other
+        return torch.from_numpy(values @ values.T)
+    return rows @ rows.T
 
 
 def top_cosine(
