@@ -50,6 +50,7 @@ def page(analysis: Analysis, root: str = "") -> str:
     known = views.methods(analysis)
     sections = [views.section(analysis, one, at, known, root) for at, one in enumerate(analysis.comparisons, 1)]
     marks = cells.notes(analysis.marks, "mark", places=len(sections))
+    beside = cells.notes((mark for mark in analysis.marks if mark.method), "overall-mark", places=len(sections))
     groups = {group: title for section in sections for group, title, _ in section.groups}
     first = {row.method: row for comparison in reversed(analysis.comparisons) for row in comparison.rows}
     titles = {one.key: one for one in analysis.measures}
@@ -62,7 +63,8 @@ def page(analysis: Analysis, root: str = "") -> str:
         sections=sections,
         groups={group: title for group, title in views.GROUPS.items() if group in groups},
         marks=marks,
-        overall=list(views.overall(analysis, sections, known, marks)) if len(sections) > 1 else [],
+        beside=beside,
+        overall=list(views.overall(analysis, sections, known, beside)) if len(sections) > 1 else [],
         ranks=pictures.ranks(analysis.overall, known) if analysis.overall and len(sections) > 1 else None,
         lead=views.lead(analysis),
         rules=views.rules(analysis),
