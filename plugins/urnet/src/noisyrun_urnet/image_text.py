@@ -11,7 +11,6 @@ from noisyrun.api import FeatureBank, Phase
 from noisyrun_urnet import equations
 from noisyrun_urnet.config import InstanceConfig
 
-
 #: Samples that pass the image side at a time.
 _PIECE = 1024
 
