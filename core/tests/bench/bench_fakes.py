@@ -69,6 +69,8 @@ def laid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def folder(path: Path, of: Suite, outcome: Outcome, what: Mapping[str, Mapping[str, Any]] | None = None) -> Results:
     """A results folder.
 
+    Unless it is said otherwise, the log-likelihood goes with the seed: a run of another seed is another measurement.
+
     Parameters
     ----------
     what
@@ -89,7 +91,10 @@ def folder(path: Path, of: Suite, outcome: Outcome, what: Mapping[str, Mapping[s
                 swept=dict(position.swept),
             )
         )
-        _write(results, cell, outcome(position), (what or {}).get(position.method, {}))
+        came = outcome(position)
+        if isinstance(came, Mapping):
+            came = laid({"calibration": {"nll": {"last": position.seed / 8}}}, came)
+        _write(results, cell, came, (what or {}).get(position.method, {}))
     results.save_suite(Expanded(suite=of, command="noisyrun bench suite.toml", places=tuple(places)))
     return results
 

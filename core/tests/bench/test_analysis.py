@@ -40,7 +40,8 @@ def test_a_row_holds_every_measure_with_its_spread(tmp_path: Path) -> None:
     assert found.values == dict(enumerate(ACCURACY["A"]))
     assert found.mean == pytest.approx(0.91333333)
     assert set(row.values) == {
-        *("accuracy.last", "accuracy.best_noisy_val", "accuracy.oracle", "seconds.train", "seconds.total")
+        *("accuracy.last", "accuracy.best_noisy_val", "accuracy.oracle", "seconds.train", "seconds.total"),
+        "calibration.nll.last",
     }
 
 

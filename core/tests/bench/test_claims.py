@@ -66,6 +66,19 @@ def test_of_one_seed_nothing_is_said(tmp_path: Path) -> None:
     assert "noise cannot be told" in found.why
 
 
+def test_seeds_that_change_nothing_are_one_pair(tmp_path: Path) -> None:
+    def outcome(position: Position) -> Any:
+        return fakes.summary(0.9 if position.method == "A" else 0.8, calibration={"nll": {"last": 1.0}})
+
+    suite = fakes.suite(claim=[{"text": "x", "better": "A", "worse": "B"}])
+    results = fakes.folder(tmp_path, suite, outcome)
+    (found,) = claims.verdicts(evidence.read(results, results.suite()))
+    assert (found.outcome, found.why) == (
+        "not measured",
+        "+10.00 points in the one pair there is: noise cannot be told",
+    )
+
+
 def test_a_measure_of_which_less_is_better(tmp_path: Path) -> None:
     claim = {"better": "A", "worse": "B", "measure": "seconds.total"}
 

@@ -37,7 +37,7 @@ def records(analysis: Analysis) -> list[dict[str, str]]:
 
 def test_csv_has_a_row_for_every_method_comparison_and_measure(analysis: Analysis) -> None:
     found = records(analysis)
-    assert len(found) == 2 * 3 * 5
+    assert len(found) == 2 * 3 * 6
     row = next(one for one in found if one["method"] == "A" and one["measure"] == "accuracy.best_noisy_val")
     assert float(row["mean"]) == pytest.approx(0.91333333)
     assert (row["comparison"], row["data"], row["noise"], row["n"]) == ("d, pair:0.2", "d", "pair:0.2", "3")

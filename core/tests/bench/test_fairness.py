@@ -109,6 +109,19 @@ def test_seeds_that_are_missing_are_counted_with_the_reason(tmp_path: Path) -> N
     assert found.text == "1 of 3 seeds: seed 1 failed: out of memory; seed 2 pending"
 
 
+def same(_: Position) -> dict[str, Any]:
+    return fakes.summary(0.5, calibration={"nll": {"last": 1.0}})
+
+
+def test_seeds_that_change_nothing_are_one_measurement(tmp_path: Path) -> None:
+    found = marks(tmp_path, lambda one: same(one) if one.method == "A" else fakes.summary(0.5))
+    assert [(mark.code, mark.method, mark.breaks) for mark in found] == [("copies", "A", False)]
+
+
+def test_where_seeds_change_nothing_of_any_method_it_is_said_once(tmp_path: Path) -> None:
+    assert [(mark.code, mark.method) for mark in marks(tmp_path, same)] == [("copies", None)]
+
+
 def test_a_table_without_a_result_of_cross_entropy_says_so(tmp_path: Path) -> None:
     found = marks(tmp_path, lambda position: fakes.summary(0.5) if position.method != "cross entropy" else "boom")
     assert any("nothing to compare with" in mark.text and mark.breaks for mark in found if mark.method is None)

@@ -241,8 +241,7 @@ def _within_noise(table: Table, name: str, method: str, best: str | None, headli
     """Whether a method is not told apart from the best; None where that cannot be said."""
     if best is None or method == best:
         return None if best is None else True
-    own, others = (table.values(name, one, headline.key) for one in (method, best))
-    found = stats.paired(own, others, headline.higher is not False)
+    found = table.compare(method, best, headline, (name,))
     return None if found is None or found.outcome == "unknown" else found.outcome == "within noise"
 
 
@@ -254,11 +253,10 @@ def _against(table: Table, name: str) -> dict[str, dict[str, Paired]]:
     methods = [method for method in table.evidence[name] if method != reference]
     found: dict[str, dict[str, Paired]] = {}
     for key in sorted({key for one in table.finished(name, reference) for key in one.measures}):
-        higher = measures.measure(key).higher
-        if higher is None:
+        measure = measures.measure(key)
+        if measure.higher is None:
             continue
-        other = table.values(name, reference, key)
-        pairs = {method: stats.paired(table.values(name, method, key), other, higher) for method in methods}
+        pairs = {method: table.compare(method, reference, measure, (name,)) for method in methods}
         for method, one in stats.holm({of: pair for of, pair in pairs.items() if pair is not None}).items():
             found.setdefault(method, {})[key] = one
     return found
@@ -316,9 +314,8 @@ def _overall(table: Table, headline: Measure) -> Overall | None:
     difference = stats.critical_difference(len(ranked), len(counted))
     paired = {}
     if table.reference is not None:
-        other = table.pairs(table.reference, headline.key, counted)
         for method in names:
-            found = stats.paired(table.pairs(method, headline.key, counted), other, higher)
+            found = table.compare(method, table.reference, headline, counted)
             if method != table.reference and found is not None:
                 paired[method] = found
     return Overall(

@@ -123,8 +123,7 @@ Judged = tuple[Held, str, Paired | None]
 
 def _of_two(table: Table, claim: Claim, measure: Measure, where: Sequence[str]) -> Judged:
     """One method against another."""
-    better = table.pairs(claim.better, measure.key, where)
-    found = stats.paired(better, table.pairs(claim.worse, measure.key, where), measure.higher is not False)
+    found = table.compare(claim.better, claim.worse, measure, where)
     if found is None:
         return "not measured", "no seed has both", None
     return _held(claim.relation, found), _why(found, measure), found
@@ -151,28 +150,20 @@ def _why(found: Paired, measure: Measure, head: str = "") -> str:
 
 def _of_sweep(table: Table, claim: Claim, measure: Measure, where: Sequence[str]) -> Judged:
     """A swept setting."""
-    by_value = dict(_by_value(table, claim, measure, where))
-    shared = set.intersection(*(set(values) for values in by_value.values())) if by_value else set()
-    pairs = [pair for pair in next(iter(by_value.values()), {}) if pair in shared]
-    if not pairs or len(by_value) < 2:
+    entry = next(one for one in table.suite.method if one.name == claim.sweep)
+    setting = claim.setting or next(iter(entry.sweep))
+    variants = list(entry.variants())
+    measured = table.pairs([variant.name for variant, _ in variants], measure.key, where)
+    if not measured[0]:
         return "not measured", "no seed has all values of the setting", None
-    values = {value: {pair: of[pair] for pair in pairs} for value, of in by_value.items()}
+    values: dict[Any, Values] = {}
+    for value in entry.sweep[setting]:
+        # Over the sweep's other settings the mean counts.
+        own = [found for found, (_, swept) in zip(measured, variants) if swept[setting] == value]
+        values[_key(value)] = {pair: float(np.mean([one[pair] for one in own])) for pair in own[0]}
     return {"rises": _trend, "falls": _trend, "best": _best, "plateau": _plateau}[claim.relation](
         claim, measure, values
     )
-
-
-def _by_value(
-    table: Table, claim: Claim, measure: Measure, where: Sequence[str]
-) -> Iterator[tuple[Any, dict[tuple[str, int], float]]]:
-    """Values of the measure by the setting's value; over the sweep's other settings their mean."""
-    entry = next(one for one in table.suite.method if one.name == claim.sweep)
-    setting = claim.setting or next(iter(entry.sweep))
-    for value in entry.sweep[setting]:
-        names = [variant.name for variant, swept in entry.variants() if swept[setting] == value]
-        found = [table.pairs(name, measure.key, where) for name in names]
-        shared = set.intersection(*(set(one) for one in found))
-        yield _key(value), {pair: float(np.mean([one[pair] for one in found])) for pair in found[0] if pair in shared}
 
 
 Swept = Mapping[Any, Values]

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from noisyrun.bench.store import Expanded, Place, Result, Results
+from noisyrun.bench import stats
+from noisyrun.bench.measures import Measure
+from noisyrun.bench.stats import Paired
+from noisyrun.bench.store import Expanded, Place, Result, Results, is_volatile
 from noisyrun.bench.suite import Suite
 
 #: What of a machine changes how long a run takes.
@@ -117,9 +120,33 @@ class Table:
         """A measure by seed, of the seeds that have it."""
         return {one.place.seed: one.measures[key] for one in self.finished(comparison, method) if key in one.measures}
 
-    def pairs(self, method: str, key: str, comparisons: Sequence[str]) -> dict[tuple[str, int], float]:
-        """A measure by (comparison, seed)."""
-        return {(one, seed): value for one in comparisons for seed, value in self.values(one, method, key).items()}
+    def pairs(self, methods: Sequence[str], key: str, comparisons: Sequence[str]) -> list[dict[tuple[str, int], float]]:
+        """A measure by (comparison, seed), for every method, of the pairs that all of them have.
+
+        Where seeds change nothing of any of the methods, the first seed stands for all: copies are no evidence.
+        """
+        found: list[dict[tuple[str, int], float]] = [{} for _ in methods]
+        for comparison in comparisons:
+            values = [self.values(comparison, method, key) for method in methods]
+            seeds = [seed for seed in values[0] if all(seed in one for one in values)]
+            if all(self.copies(comparison, method) for method in methods):
+                seeds = seeds[:1]
+            for one, own in zip(found, values):
+                one |= {(comparison, seed): own[seed] for seed in seeds}
+        return found
+
+    def compare(self, method: str, other: str, measure: Measure, comparisons: Sequence[str]) -> Paired | None:
+        """One method against another over the pairs that both have; None where there is none."""
+        own, others = self.pairs((method, other), measure.key, comparisons)
+        return stats.paired(own, others, measure.higher is not False)
+
+    def copies(self, comparison: str, method: str) -> bool:
+        """Whether several seeds gave the same in all but times and memory: they are one measurement."""
+        lasting = [
+            {key: value for key, value in one.measures.items() if not is_volatile(key)}
+            for one in self.finished(comparison, method)
+        ]
+        return len(lasting) > 1 and bool(lasting[0]) and all(one == lasting[0] for one in lasting)
 
     def whole(self, comparison: str, method: str, key: str) -> bool:
         """Whether a measure is there for every seed."""

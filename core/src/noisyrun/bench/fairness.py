@@ -40,6 +40,7 @@ class Mark:
 #: Sign of every rule.
 SIGNS: Mapping[str, str] = {
     "unfinished": "N",
+    "copies": "1",
     "reference": "R",
     "overrides": "S",
     "data": "D",
@@ -163,6 +164,17 @@ def _unfinished(case: Case) -> Iterator[Mark]:
             have = sum(one.finished for one in found)
             listed = "; ".join(f"{_seeds(seeds)} {problem}" for problem, seeds in problems.items())
             yield case.mark("unfinished", f"{have} of {len(found)} seeds: {listed}", comparison, method)
+
+
+def _copies(case: Case) -> Iterator[Mark]:
+    """Seeds are measurements of their own."""
+    text = "the seeds change nothing: they are one measurement, and of noise nothing is known"
+    for comparison, methods in case.table.evidence.items():
+        found = [method for method in methods if case.table.copies(comparison, method)]
+        if len(found) == len(methods):
+            yield case.mark("copies", text, comparison, breaks=False)
+        else:
+            yield from (case.mark("copies", text, comparison, method, breaks=False) for method in found)
 
 
 def _overrides(case: Case) -> Iterator[Mark]:
@@ -367,6 +379,7 @@ def _versions(case: Case) -> Iterator[Mark]:
 RULES: tuple[Callable[[Case], Iterator[Mark]], ...] = (
     _overrides,
     _unfinished,
+    _copies,
     _reference,
     _data,
     _settings,
