@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+import sklearn.metrics  # noqa: F401
 import torch
 
 from noisyrun import cost, detection, plan, runner

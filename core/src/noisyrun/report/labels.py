@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -17,6 +17,9 @@ from noisyrun.engine.corrections import corrected_labels
 from noisyrun.engine.label_state import LabelState
 from noisyrun.files import atomic
 from noisyrun.report.pairs import pair_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Key of the schema's metadata under which class names stand, as a JSON list.
 CLASSES = b"noisyrun.classes"
@@ -72,6 +75,8 @@ def write_labels(table: pa.Table, path: Path) -> None:
 
 def label_frame(table: pa.Table) -> pd.DataFrame:
     """The table as a data frame; class indices and `wrong` keep their type where some are missing."""
+    import pandas as pd
+
     nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     frame = table.to_pandas(types_mapper=nullable.get)
     plain = {pa.int64(): "int64", pa.bool_(): "bool"}
