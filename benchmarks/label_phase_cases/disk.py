@@ -46,9 +46,7 @@ def disk_bank(rows: int, dim: int, classes: int, folder: Path, memory: int) -> F
     facts = Facts(
         index=torch.arange(rows),
         labels=Labels.of(labels),
-        label_probs=said.label_probs,
-        top_classes=said.top_classes,
-        top_probs=said.top_probs,
+        said=said,
         verified=torch.full((rows,), -1, dtype=torch.int8),
         held=nobody,
         trusted=Labels.of(torch.full((rows,), PAD)),

@@ -33,6 +33,8 @@ from noisyrun_sinet.scores import Candidates, Consistency, class_relation_of, in
 _PRODUCT = 64
 #: Bytes of features and similarities held at once: on a GPU, and on a CPU, whose cache they fit.
 _CACHED = (1 << 27, 1 << 20)
+#: Features that a guess of the nearest class looks at.
+_GUESS = 64
 #: Bins of the histogram that `two_groups` splits.
 _BINS = 256
 
@@ -126,8 +128,8 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
             return low
         rows = low.nonzero()[:, 0]
         if prototypes.project is None and prototypes.mask.numel() > _PRODUCT:
-            # Any nearer class will do: the classifier's guess is one for most, and spares them all the others.
-            guess = _likeliest_other(block, labels, rows)
+            # Any nearer class will do: a guess is one for most, and spares them all the others.
+            guess = likely_other(block.features, labels, prototypes, rows)
             rows = rows[distance(block.features, guess, prototypes, self.config.reduce, rows) >= far[rows]]
         low[rows] = nearest_other(block.features, labels, prototypes, self.config.reduce, rows) < far[rows]
         return low
@@ -167,12 +169,6 @@ class _Seen:
         if self.bank() is not block.bank or self.prototypes() is not prototypes:
             return False
         return torch.equal(labels, block.observed) and not bool(self.far[block.rows].isnan().any())
-
-
-def _likeliest_other(block: Block, labels: Tensor, rows: Tensor) -> Tensor:
-    """int64 [r]: the classifier's likeliest class of some rows that is not the label; any where it names no other."""
-    classes = block.bank.top_classes[block.rows[rows.cpu()], :2].to(labels.device)
-    return torch.where(classes[:, 0] == labels[rows], classes[:, -1], classes[:, 0])
 
 
 def distance(
@@ -223,6 +219,32 @@ def distance(
     far = far.clamp_(min=0).sqrt_()
     weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None
     return _reduced(far, mask, weights)
+
+
+def likely_other(features: Tensor, labels: Tensor, prototypes: Prototypes, rows: Tensor) -> Tensor:
+    """A class other than its label's that each of some samples may be near to, guessed from a few of the features.
+
+    Parameters
+    ----------
+    features
+        float [R, D], where the prototypes live.
+    labels
+        int64 [R].
+    rows
+        int64 [r]: the samples asked for.
+
+    Returns
+    -------
+    Tensor
+        int64 [r].
+    """
+    vectors = ops.unit(prototypes.vectors.to(features.device, torch.float32)).mean(1)
+    few = vectors[:, :_GUESS].T.contiguous()
+    found = torch.empty_like(rows)
+    for piece in _pieces(found, sum(few.shape)):
+        scores = features[:, :_GUESS].index_select(0, rows[piece]).float() @ few
+        found[piece] = scores.scatter_(1, labels[rows[piece]].unsqueeze(1), -torch.inf).max(1).indices
+    return found
 
 
 def nearest_other(
