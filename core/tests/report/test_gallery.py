@@ -60,10 +60,16 @@ def test_labels_called_wrong_come_before_lower_scores() -> None:
     assert most_suspicious(samples, state)[0].tolist() == [0, 1, 2, 3]
 
 
+def test_what_was_judged_before_comes_after_what_was_not() -> None:
+    samples = replace(make_samples(4), verified=torch.tensor([-1, 0, 1, -1], dtype=torch.int8))
+    rows, _ = most_suspicious(samples, judged(samples, [0.9, 0.1, 0.2, 0.8]))
+    assert rows.tolist() == [3, 0, 1, 2]
+
+
 def test_of_every_class_the_worst_are_there() -> None:
     """A class of 5,000 doubtful labels does not drive out one of 5 that look right."""
     labels = torch.tensor([0] * 5000 + [1] * 5)
-    samples = replace(make_samples(1), index=torch.arange(5005), labels=Labels.of(labels))
+    samples = replace(make_samples(5005), labels=Labels.of(labels))
     state = replace(LabelState.initial(samples.labels), score=labels.float())
     rows, _ = most_suspicious(samples, state)
     assert [int((labels[rows] == c).sum()) for c in (0, 1)] == [500, 5]

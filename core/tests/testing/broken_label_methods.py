@@ -30,6 +30,25 @@ class SingleAlone(Corrector):
         return Targets.hard(block.observed, 1.0)
 
 
+@broken("works-with-what-it-needs", r"weights must have shape")
+class Column(Weighter):
+    def weigh(self, block, labels, prototypes, side):
+        return torch.ones(len(block), 1)
+
+
+@broken("works-with-what-it-needs", r"targets\.values must be .*float32")
+class Double(Corrector):
+    def correct(self, block, targets, prototypes, side):
+        made = super().correct(block, targets, prototypes, side)
+        return Targets(made.classes, made.values.double(), made.alpha)
+
+
+@broken("works-with-what-it-needs", "weights must be on cpu")
+class Elsewhere(Weighter):
+    def weigh(self, block, labels, prototypes, side):
+        return torch.ones(len(block), device="meta")
+
+
 @broken("works-with-more-than-it-needs", "not match|shape|size")
 class Greedy(Weighter):
     """Uses what is there without looking at its shape."""

@@ -64,8 +64,9 @@ def write_page(samples: Samples, state: LabelState, path: Path, *, run: str, tit
 def most_suspicious(samples: Samples, state: LabelState) -> tuple[Tensor, Tensor]:
     """The labels to judge, as positions of samples and slots of their observed labels, int64 [n] each, worst first.
 
-    Labels called wrong come first, then by score; in multi-label data both belong to the (sample, label) pair. Of
-    every class the worst are there, so that a class with little noise can be searched as well.
+    Labels called wrong come first, then by score; in multi-label data both belong to the (sample, label) pair. Samples
+    that have a verification label come after all others: nobody should judge a label twice. Of every class the worst
+    are there, so that a class with little noise can be searched as well.
     """
     classes = samples.labels.classes
     rows, slots = (classes != PAD).nonzero(as_tuple=True)
@@ -74,6 +75,7 @@ def most_suspicious(samples: Samples, state: LabelState) -> tuple[Tensor, Tensor
     if wrong is not None:
         called = wrong.expand_as(classes)[rows[order], slots[order]]
         order = order[(~called).int().argsort(stable=True)]
+    order = order[(samples.verified[rows[order]] >= 0).int().argsort(stable=True)]
     labels = classes[rows[order], slots[order]]
     share = max(FEW, MOST // samples.task.num_classes)
     kept = order[_place_in_class(labels) < share][:CEILING]
