@@ -21,7 +21,7 @@ from noisyrun.report.numbers import seconds
 WIDTH, HEIGHT, PLOT = 560, 330, 410
 LEFT, TOP, FOOT = 52, 32, 282
 #: Points of a curve that are drawn, ticks for label phases at most, and characters of a name in a picture.
-POINTS, PHASES, NAME = 120, 40, 20
+POINTS, PHASES, NAME = 120, 40, 19
 
 Looks = Mapping[str, Look]
 

@@ -14,6 +14,7 @@ from noisyrun.bench.page import cells, pictures
 from noisyrun.bench.page.cells import Cell, Note
 from noisyrun.bench.page.heat import Heat, heats
 from noisyrun.bench.page.looks import Look, looks
+from noisyrun.report.numbers import size
 
 #: Titles of the groups of measures, in the order of the page.
 GROUPS = {
@@ -264,6 +265,21 @@ def rules(analysis: Analysis) -> list[str]:
     ):
         told.append(f"{what} are {'allowed' if allowed else 'not allowed'}.")
     return told
+
+
+def machine(facts: Mapping[str, str]) -> str:
+    """A machine in one line."""
+    told = {what: size(int(one)) if what == "memory" and one.isdigit() else one for what, one in facts.items()}
+    return "; ".join(f"{what} {one}" for what, one in told.items())
+
+
+def versions(analysis: Analysis) -> dict[str, dict[str, str]]:
+    """Versions that occur, by what they are of: packages, chosen plugins, digests of the code."""
+    found: dict[str, dict[str, str]] = {"versions": {}, "plugins": {}, "code": {}}
+    for what, told in analysis.versions.items():
+        kind = "code" if what.startswith("code of ") else "plugins" if "." in what else "versions"
+        found[kind][what.removeprefix("code of ")] = " and ".join(told)
+    return {kind: told for kind, told in found.items() if told}
 
 
 def cap(analysis: Analysis) -> float | None:
