@@ -87,6 +87,14 @@ def test_only_the_surest_changes_are_made_with_a_margin() -> None:
     assert found.confidence.tolist() == pytest.approx([-0.2, 0.2, 0.8])  # unmade changes still count as doubt
 
 
+def test_without_a_share_of_the_loss_nothing_changes_and_every_doubt_counts() -> None:
+    bank = make_bank(torch.tensor([[4.0, 3.0, 0.0]] * 3), [1, 0, 2], 3)
+    found = correct(bank, AXES, alpha=0.0)
+    assert found.alpha.tolist() == [0.0, 0.0, 0.0]
+    assert found.confidence is not None
+    assert found.confidence.tolist() == pytest.approx([-0.2, 0.2, -0.8])
+
+
 def test_what_an_earlier_corrector_made_stays_where_there_is_no_ground() -> None:
     bank = make_bank(torch.tensor([[4.0, 3.0, 0.0]] * 2), [1, 2], 3)
     before = Targets(torch.tensor([[2, 1], [0, 1]]), torch.tensor([[0.7, 0.3], [0.5, 0.5]]), torch.tensor([0.9, 0.8]))

@@ -45,8 +45,10 @@ class SmpCorrector(LabelCorrector[SmpCorrectorConfig]):
         corrected = torch.where((margin < 0) | unlabelled, best, observed)
         ground = torch.where(unlabelled, present.any(), present[observed.clamp(min=0)])
         sure = ground & ((margin >= 0) | (-margin >= self.config.min_margin))
-        # A change that is not sure enough is not made, and its negative confidence still ranks the label as doubtful.
-        confidence = torch.where(sure, margin.abs(), margin)
+        # A change that is not sure enough, or has no share of the loss, is not made, and its negative confidence still
+        # ranks the label as doubtful.
+        made = sure & (self.config.alpha > 0)
+        confidence = torch.where(made, margin.abs(), margin)
         return _overlay(targets, Targets.hard(corrected, self.config.alpha, confidence), sure)
 
     def _judged(self, embedded: Tensor, observed: Tensor, scorer: _Scorer) -> tuple[Tensor, Tensor]:
