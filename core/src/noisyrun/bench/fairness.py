@@ -39,10 +39,10 @@ class Mark:
 
 #: Sign of every rule.
 SIGNS: Mapping[str, str] = {
+    "overrides": "S",
     "unfinished": "N",
     "copies": "1",
     "reference": "R",
-    "overrides": "S",
     "data": "D",
     "backbone": "B",
     "augmentation": "A",
