@@ -1,7 +1,7 @@
 """Features of a network trained on noisy labels, as a file for `detect` and for heads.
 
     python benchmarks/noisy_features.py imagenet100-32 imagenet100-sym40.npz
-    python benchmarks/noisy_features.py cifar10n cifar10n-aggre.npz --noise none --label aggre_label
+    python benchmarks/noisy_features.py cifar10n cifar10n-aggre.npz --noise none --label aggre_label --clean-label label
 
 Trains a small network on all training samples, with their labels flipped or with those of people, and writes features
 and logits of both splits with the noisy and the clean labels. What docs/benchmarks calls imagenet100-sym40 was made by
@@ -29,6 +29,7 @@ def main() -> None:
     ask.add_argument("out", type=Path, help="npz to write")
     ask.add_argument("--noise", default="symmetric:0.4")
     ask.add_argument("--label", help="column of the noisy labels, with --noise none")
+    ask.add_argument("--clean-label", help="column of the clean ones; found by its usual names by default")
     ask.add_argument("--epochs", type=int, default=7)
     ask.add_argument("--subset", type=int, help="so many training samples; all by default")
     ask.add_argument("--width", type=int, default=32)
@@ -44,12 +45,13 @@ def main() -> None:
         "train": {"amp": given.amp, "optimizer": optimizer},
         "augment": {"flip": True, "crop": 2},
         "eval": {"every": given.epochs},
-        "data": {"val": 0.0, "subset": given.subset, "label": given.label},
+        "data": {"val": 0.0, "subset": given.subset, "label": given.label, "clean_label": given.clean_label},
         "device": "cpu",
         "tracking": "none",
         "out": f"{given.out.with_suffix('')}-run",
     }
-    done = noisyrun.run(settings)
+    folder = Path(settings["out"])
+    done = noisyrun.resume(folder) if (folder / "checkpoint.safetensors").exists() else noisyrun.run(settings)
     data, cpu = load(resolve(settings).settings), torch.device("cpu")
     view = View(cpu, Precision(given.amp, cpu), data.mean, data.std)
     assert data.test is not None
