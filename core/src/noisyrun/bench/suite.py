@@ -123,7 +123,7 @@ class Claim(Part):
     """What a paper says of two methods, or of a swept setting (``[[claim]]``), held against what was measured."""
 
     text: str = Field(min_length=1, description="The claim in words.")
-    source: str = Field("", description="Where it stands, as in: SMP, table 3.")
+    source: str = Field("", description="Where it stands, as in: Surname 2019, table 3.")
     relation: Literal["better", "alike", "rises", "falls", "best", "plateau"] = Field(
         "better",
         description="Of two methods: better, or alike (no difference beyond noise). Of a sweep: the measure rises or "
@@ -157,7 +157,7 @@ class Claim(Part):
 class Published(Part):
     """Published figures (``[[published]]``), set beside ours."""
 
-    source: str = Field(description="Where they stand, as in: SMP, table 3.")
+    source: str = Field(description="Where they stand, as in: Surname 2019, table 3.")
     data: str = Field(description="The data set as the paper has it.")
     measure: str = Field(description="What was measured, as the paper says it.")
     figures: dict[str, float] = Field(default_factory=dict, description="By method, as the suite names it; in percent.")
