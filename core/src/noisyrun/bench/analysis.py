@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -332,9 +333,13 @@ def _overall(table: Table, headline: Measure) -> Overall | None:
 def _machines(ended: Sequence[Result]) -> tuple[Machine, ...]:
     found: dict[tuple[tuple[str, str], ...], int] = {}
     for one in ended:
-        facts = tuple((name, str(value)) for name, value in one.machine.items())
+        facts = tuple((name, _machine_fact(name, value)) for name, value in one.machine.items())
         found[facts] = found.get(facts, 0) + 1
     return tuple(Machine(dict(facts), cells) for facts, cells in found.items())
+
+
+def _machine_fact(name: str, value: Any) -> str:
+    return f"{value / 2**30:.0f} GiB" if name == "memory" and isinstance(value, int | float) else str(value)
 
 
 def _versions(cells: Sequence[Evidence]) -> dict[str, tuple[str, ...]]:
