@@ -4,8 +4,8 @@
     python benchmarks/kill_sweep.py shards
 
 ``kill`` runs a small suite on digits unbroken, then again with ``kill -9`` of the sweep's process at random moments,
-KILLS in all (10), each time resumed by the same command. ``shards`` runs it as ``--shard 1/2`` and ``--shard 2/2`` at the
-same time, then as two processes without shards, into one results folder and one MLflow database. Both hold
+KILLS in all (10), each time resumed by the same command. ``shards`` runs it as ``--shard 1/2`` and ``--shard 2/2`` at
+the same time, then as two processes without shards, into one results folder and one MLflow database. Both hold
 ``results.csv`` against that of the unbroken sweep, but for times, memory, dates and the machine; ``cells/ID/log.txt``
 against each cell running once; and MLflow against one parent, one run a cell and each epoch once. The exit code is
 the number of things that differ.
@@ -65,7 +65,8 @@ def start(suite: Path, out: Path, *words: str) -> subprocess.Popen[bytes]:
 
 def finish(processes: Sequence[subprocess.Popen[bytes]], out: Path) -> None:
     """Wait for sweeps that must succeed."""
-    if any([process.wait() for process in processes]):
+    codes = [process.wait() for process in processes]
+    if any(codes):
         raise SystemExit((out.parent / f"{out.name}.log").read_text())
 
 

@@ -27,7 +27,7 @@ ASIDE = ("out", "lifecycle", "strict", "baseline", "recipe", "data.workers", "tr
 
 #: Parts of core that come after the numbers, or never run in a cell: what changes there runs no cell again.
 NOT_DIGESTED = (
-    *("bench/", "cli/", "scaffold/", "testing/", "tracking/", "catalog.py", "cost.py", "doctor.py", "suggest.py"),
+    *("bench/", "cli/", "scaffold/", "testing/", "tracking/", "catalog.py", "cost.py", "suggest.py"),
     *("report/gallery", "report/drawing.py", "report/charts.py", "report/console.py", "report/table.py"),
     *("report/pictures.py", "report/exhibits.py", "report/numbers.py"),
 )
