@@ -114,9 +114,9 @@ def leaves_global_generators_alone(plugin: Subject) -> None:
     """Torch's, NumPy's and Python's own generators are afterwards where they were."""
     world = plugin.world()
     with _seeded(3), quiet_rng(3):
-        before = _generators()
+        before = _generators(plugin.device)
         trial(plugin, world)
-        for name, (old, new) in {name: (before[name], now) for name, now in _generators().items()}.items():
+        for name, (old, new) in {name: (before[name], now) for name, now in _generators(plugin.device).items()}.items():
             demand(old == new, f"draws from {name}'s global generator; draw from phase.generator(...)")
 
 
@@ -136,9 +136,9 @@ class _seeded:
         np.random.set_state(self.before[1])
 
 
-def _generators() -> dict[str, Any]:
+def _generators(device: str) -> dict[str, Any]:
     numpy: Any = np.random.get_state()
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    gpus = torch.cuda.get_rng_state_all() if device == "cuda" else []
     return {
         "torch": [state.tolist() for state in (torch.get_rng_state(), *gpus)],
         "NumPy": (numpy[1].tolist(), *numpy[2:]),
