@@ -34,6 +34,15 @@ def test_what_is_no_results_folder_is_refused(tmp_path: Path) -> None:
         analyse(Results(tmp_path))
 
 
+def test_a_folder_whose_positions_are_of_another_suite_is_refused(tmp_path: Path) -> None:
+    results = fakes.folder(tmp_path, fakes.suite(), usual)
+    results.save_suite(
+        results.suite().model_copy(update={"suite": fakes.suite(method=[{"name": "C", "weighter": "c"}])})
+    )
+    with pytest.raises(UserError, match="its suite has no A on digits"):
+        analyse(results)
+
+
 def test_a_row_holds_every_measure_with_its_spread(tmp_path: Path) -> None:
     row = rows(analysis(tmp_path))["A"]
     found = row.values["accuracy.last"]

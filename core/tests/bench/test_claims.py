@@ -206,3 +206,9 @@ def test_over_several_comparisons_ours_is_the_mean_by_seed(tmp_path: Path) -> No
     assert ours.ours is not None
     assert ours.ours.values == pytest.approx({0: 0.7, 1: 0.71})
     assert ours.where == "d, pair:0.2; d, pair:0.4"
+
+
+@pytest.mark.parametrize(("ours", "shown"), [("accuracy.last", "70.5"), ("detection.auroc", "0.705")])
+def test_published_figures_are_shown_in_the_unit_of_ours(tmp_path: Path, ours: str, shown: str) -> None:
+    found = claims.published(table(tmp_path, {}, published=[{**PUBLISHED, "ours": ours}]))
+    assert found[0].shown == shown

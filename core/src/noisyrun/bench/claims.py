@@ -92,6 +92,11 @@ class PublishedRow:
     ours: Estimate | None
     differs: tuple[str, ...]
 
+    @property
+    def shown(self) -> str:
+        """The published figure in the unit of our measure: 93.6 beside per cent, 0.936 beside a score."""
+        return f"{self.figure / 100 if measures.measure(self.key).unit == 'score' else self.figure:g}"
+
 
 def verdicts(table: Table) -> tuple[Verdict, ...]:
     """What came of every claim of a suite."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from noisyrun.api.errors import UserError
 from noisyrun.bench import stats
 from noisyrun.bench.measures import Measure
 from noisyrun.bench.stats import Paired
@@ -172,7 +173,19 @@ class Table:
 
 
 def read(results: Results, expanded: Expanded) -> Table:
-    """Everything a results folder says of the positions of a suite; every cell is read once."""
+    """Everything a results folder says of the positions of a suite; every cell is read once.
+
+    Raises
+    ------
+    UserError
+        When the folder and its suite contradict each other.
+    """
+    methods, data = {entry.name for entry, _ in expanded.suite.methods}, {one.name for one in expanded.suite.data}
+    for place in expanded.places:
+        if place.method not in methods or place.data not in data:
+            raise UserError(
+                f"{results.path}: its suite has no {place.method} on {place.data}: run noisyrun bench again"
+            )
     known: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
     table: dict[str, dict[str, list[Evidence]]] = {}
     for place, result in results.results(expanded.places):

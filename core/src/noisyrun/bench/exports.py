@@ -180,7 +180,7 @@ def _beside(row: PublishedRow) -> tuple[str, ...]:
     own = measure(row.key)
     ours = figure(own, row.ours) if row.where else "not in the suite"
     where = f"{own.title}, {row.where}" if row.where else ""
-    return row.source, row.data, row.measure, row.method, f"{row.figure:g}", ours, where, "; ".join(row.differs)
+    return row.source, row.data, row.measure, row.method, row.shown, ours, where, "; ".join(row.differs)
 
 
 def _escaped(rows: Iterable[Sequence[str]], style: _Style) -> Iterator[list[str]]:
