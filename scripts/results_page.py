@@ -75,6 +75,7 @@ def keep(folder: Path, name: str, measures: Sequence[str] = ()) -> Path:
         "ranks": {key: round(rank, 3) for key, rank in found.overall.ranks.items()} if found.overall else {},
         "marks": sorted({(one.sign, one.method or "", one.text, one.breaks) for one in found.marks}),
         "claims": [[one.text, one.source, one.outcome, one.why] for one in found.claims],
+        "claims_by_comparison": [{part.comparison: part.outcome for part in one.parts} for one in found.claims],
         "published": [
             [one.source, one.data, one.measure, one.method, one.figure, one.where, one.ours and one.ours.mean]
             for one in found.published
