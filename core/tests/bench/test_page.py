@@ -163,11 +163,40 @@ def test_of_very_many_classes_those_that_differ_most_are_shown():
     assert "30 are left out" in unescape(text)
 
 
+def test_all_comparisons_stand_side_by_side_by_average_rank(tmp_path):
+    made = suite(data=[{"name": "digits"}, {"name": "letters"}])
+
+    def outcome(position):
+        gain = {"A": 0.1, "B": 0.1 + (-0.01, 0.0, 0.012)[position.seed]}.get(position.method, 0.0)
+        return summary(0.8 + 0.001 * position.seed + gain)
+
+    text = page(analyse(folder(tmp_path, made, outcome)))
+    (table,) = re.findall(r'<section id="overall".*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    assert re.findall(r'<th scope="row" data-v="(.*?)"', table) == ["B", "A", CROSS_ENTROPY]
+    assert table.count("≈ 90.10") == 2  # A, within noise of B on both
+    said = read(text, "overall")
+    assert "Average ranks over 2 comparisons" in said
+    assert "critical difference of" in said
+
+
+def test_a_curve_is_there_as_a_table_of_some_epochs(tmp_path):
+    def outcome(position):
+        return summary(0.8, history=[{"epoch": epoch, "test_accuracy": epoch / 100} for epoch in range(1, 61)])
+
+    text = page(analyse(folder(tmp_path, suite(), outcome)))
+    (table,) = re.findall(r"<caption>Test accuracy, % by epoch.*?</table>", text, re.DOTALL)
+    head = [int(epoch) for epoch in re.findall(r'class="epoch">(\d+)<', table)]
+    assert (head[0], head[-1], len(head)) == (1, 60, 10)
+    (row,) = re.findall(r'<th scope="row">A</th>(.*?)</tr>', table)
+    assert re.findall(r"<td>(.*?)</td>", row) == [f"{epoch:.1f}" for epoch in head]
+
+
 def test_claims_and_published_figures_stand_with_what_differs():
     text = page(analysis())
     claims = read(text, "claims")
     for outcome in ("✓ agrees", "✗ disagrees", "≈ within noise", "not measured"):
         assert outcome in claims
+    assert "4 claims held against what was measured: agrees 1, disagrees 1, within noise 1" in read(text, "verdict")
     assert "ResNet-34 against a narrow network" in read(text, "published")
 
 

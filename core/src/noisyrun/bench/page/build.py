@@ -67,6 +67,7 @@ def page(analysis: Analysis, root: str = "") -> str:
         overall=list(views.overall(analysis, sections, known, beside)) if len(sections) > 1 else [],
         ranks=pictures.ranks(analysis.overall, known) if analysis.overall and len(sections) > 1 else None,
         lead=views.lead(analysis),
+        claims=views.claims(analysis),
         rules=views.rules(analysis),
         cap=views.cap(analysis),
         machine=views.machine,

@@ -21,9 +21,14 @@ from noisyrun.report.numbers import seconds
 WIDTH, HEIGHT, PLOT = 560, 330, 410
 LEFT, TOP, FOOT = 52, 32, 282
 #: Points of a curve that are drawn, ticks for label phases at most, and characters of a name in a picture.
-POINTS, PHASES, NAME = 120, 40, 19
+POINTS, PHASES, NAME = 120, 40, 21
+#: Epochs of a curve as a table.
+EPOCHS = 10
 
 Looks = Mapping[str, Look]
+
+#: Epochs, and the means of each method at them.
+CurveTable = tuple[tuple[int, ...], tuple[tuple[Look, tuple[str, ...]], ...]]
 
 #: Left, top, right, bottom.
 Box = tuple[float, float, float, float]
@@ -73,6 +78,21 @@ def curves(rows: Sequence[Row], key: str, title: str, factor: float, looks: Look
     inside = svg.element("svg", *bands, *lines, viewBox=f"{LEFT} {TOP} {PLOT - LEFT} {FOOT - TOP}", **window)
     label = f"{title} by epoch, {where}; {len(drawn)} methods. The table that follows has the numbers."
     return svg.picture(WIDTH, HEIGHT, label, [*body, inside, *tags], "plot curves")
+
+
+def curve_table(rows: Sequence[Row], key: str, factor: float, looks: Looks) -> CurveTable:
+    """The means of a curve in words: at most EPOCHS of the epochs, the first and the last among them."""
+    drawn = [row for row in rows if row.curves.get(key) and row.curves[key].epochs]
+    every = sorted({epoch for row in drawn for epoch in row.curves[key].epochs})
+    last = len(every) - 1
+    chosen = every if last < EPOCHS else sorted({every[round(at * last / (EPOCHS - 1))] for at in range(EPOCHS)})
+    made = []
+    for row in drawn:
+        means = dict(zip(row.curves[key].epochs, row.curves[key].mean))
+        digits = 1 if factor > 1 else 3
+        told = (f"{factor * means[epoch]:.{digits}f}" if epoch in means else "–" for epoch in chosen)
+        made.append((looks[row.method], tuple(told)))
+    return tuple(chosen), tuple(made)
 
 
 def cost(rows: Sequence[Row], measure: Measure, cap: float | None, looks: Looks, where: str) -> Markup | None:

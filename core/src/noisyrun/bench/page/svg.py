@@ -131,7 +131,8 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
         found = [value for value in found if low <= value <= high]
         if len(found) <= most:
             break
-    return found[:: math.ceil(len(found) / most)] if found else [low]
+    # Over less than a decade round ratios are rare, and the axis is all but linear.
+    return found[:: math.ceil(len(found) / most)] if len(found) > 2 else _ticks(low, high, min(most, 4))
 
 
 def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from markupsafe import Markup
 
 from noisyrun.bench.analysis import Analysis, Comparison, Row
+from noisyrun.bench.claims import Held
 from noisyrun.bench.measures import Measure
 from noisyrun.bench.page import cells, pictures
 from noisyrun.bench.page.cells import Cell, Note
@@ -78,6 +80,16 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Curves:
+    """A figure of the history of all methods, drawn, and as a table of some epochs."""
+
+    title: str
+    drawn: Markup
+    epochs: tuple[int, ...]
+    rows: tuple[tuple[Look, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """A comparison on the page."""
 
@@ -90,7 +102,7 @@ class Section:
     whole: tuple[Note, ...]
     standing: Standing
     smallest_p: float | None
-    curves: tuple[tuple[str, Markup], ...]
+    curves: tuple[Curves, ...]
     crowded: tuple[str, ...]
     cost: Markup | None
     drawn: tuple[Look, ...]
@@ -102,14 +114,14 @@ class Section:
 
 @dataclass(frozen=True)
 class OverallLine:
-    """A method's row in the table of all comparisons."""
+    """A method's row in the table of all comparisons; with each value, whether it is within noise of the best."""
 
     look: Look
     notes: tuple[Note, ...]
     rank: float | None
     why: str
     against: Cell
-    cells: tuple[Cell, ...]
+    cells: tuple[tuple[Cell, bool], ...]
 
 
 def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[str, Look], root: str) -> Section:
@@ -128,11 +140,6 @@ def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[
     notes = cells.notes([*comparison.marks, *(mark for row in rows for mark in row.marks)], f"comparison-{at}-mark")
     lines = _lines(analysis, comparison, columns, notes, known)
     finished = [line.row for line in lines if line.row.values]
-    curves = tuple(
-        (title, made)
-        for key, title, factor in CURVES
-        if (made := pictures.curves(finished, key, title, factor, known, comparison.name)) is not None
-    )
     pairs = [row.against[headline.key].smallest_p for row in rows if headline.key in row.against]
     counted = ((group, title, sum(one.group == group for one in columns)) for group, title in GROUPS.items())
     return Section(
@@ -145,7 +152,7 @@ def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[
         whole=cells.of(comparison.marks, notes),
         standing=_standing(lines),
         smallest_p=min(pairs, default=None),
-        curves=curves,
+        curves=tuple(_curves(finished, comparison.name, known)),
         crowded=tuple(row.method for row in finished if len(row.phases) > pictures.PHASES),
         cost=pictures.cost(finished, headline, cap(analysis), known, comparison.name),
         drawn=tuple(known[row.method] for row in rows if row.values),
@@ -158,6 +165,13 @@ def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[
             if line.row.galleries
         ),
     )
+
+
+def _curves(rows: Sequence[Row], where: str, known: Mapping[str, Look]) -> Iterator[Curves]:
+    for key, title, factor in CURVES:
+        drawn = pictures.curves(rows, key, title, factor, known, where)
+        if drawn is not None:
+            yield Curves(title, drawn, *pictures.curve_table(rows, key, factor, known))
 
 
 def _lines(
@@ -229,7 +243,10 @@ def overall(
             rank=ranks.get(method),
             why=found.left_out.get(method, "") if found else "",
             against=cells.against(found.paired.get(method) if found else None, analysis.headline),
-            cells=tuple(Cell() if line is None else line.headline for line in lines),
+            cells=tuple(
+                (line.headline, bool(line.row.within_noise and not line.row.best)) if line else (Cell(), False)
+                for line in lines
+            ),
         )
 
 
@@ -246,6 +263,12 @@ def lead(analysis: Analysis) -> str:
     if alike:
         return f"{told}; at 5 % it is not told apart from {_listed(alike)}."
     return f"{told}, and at 5 % it is told apart from all others."
+
+
+def claims(analysis: Analysis) -> str:
+    """How many claims came out how; empty without any."""
+    counts = ((held, sum(one.outcome == held for one in analysis.claims)) for held in get_args(Held))
+    return ", ".join(f"{held} {count}" for held, count in counts if count)
 
 
 def rules(analysis: Analysis) -> list[str]:
