@@ -7,10 +7,9 @@ python scripts/papers.py store DIR [DIR …]   # keep what came of results folde
 from __future__ import annotations
 
 import json
-import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from noisyrun.bench.suite import Suite, load
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = ROOT / "benchmarks" / "suites" / "papers"
-RESULTS = ROOT / "docs" / "benchmarks" / "papers"
+KEPT = ROOT / "docs" / "benchmarks" / "kept"
 PAGE = ROOT / "docs" / "benchmarks" / "papers.md"
 
 #: Papers by the head of their suites' names.
@@ -33,6 +32,8 @@ PAPERS = {
 
 INTRO = """\
 # The papers' tables as suites
+
+<!-- made by: python scripts/papers.py -->
 
 Tables and figures of the five papers stand as suites in `benchmarks/suites/papers/`. Each has a *full form*, with the
 paper's data, backbone and schedule, and a *small form* (`…-small.toml`) on data that fit on a laptop, in which a cell
@@ -65,63 +66,7 @@ more than that the effect is no large one.
 
 
 def main() -> None:
-    words = sys.argv[1:]
-    if words[:1] == ["store"]:
-        RESULTS.mkdir(exist_ok=True)
-        for word in words[1:]:
-            kept = store(Path(word))
-            (RESULTS / f"{kept['suite']}.json").write_text(
-                json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-            )
     PAGE.write_text(page(), encoding="utf-8")
-
-
-def store(folder: Path) -> dict[str, Any]:
-    """What is kept of a results folder: its table and its verdicts."""
-    from noisyrun.bench.analysis import analyse
-    from noisyrun.bench.store import Results
-
-    found = analyse(Results(folder))
-    keys = [found.headline.key, *(claim.measure for claim in found.claims)]
-    rows = [
-        {
-            "comparison": comparison.name,
-            "method": row.method,
-            "measures": {
-                key: {"mean": one.mean, "sd": one.sd, "n": one.n}
-                for key in dict.fromkeys([*keys, *ALSO])
-                if (one := row.values.get(key)) is not None
-            },
-        }
-        for comparison in found.comparisons
-        for row in comparison.rows
-    ]
-    claims = [
-        {"text": one.text, "source": one.source, "measure": one.measure, "outcome": one.outcome, "why": one.why}
-        | {"parts": [{"comparison": part.comparison, "outcome": part.outcome} for part in one.parts]}
-        for one in found.claims
-    ]
-    return {
-        "suite": re.sub(r".*papers/([\w-]+)\.toml.*", r"\1", found.command),
-        "title": found.suite.title,
-        "command": found.command,
-        "headline": found.headline.key,
-        "started": found.started,
-        "ended": found.ended,
-        "cells": found.finished,
-        "seconds": round(found.seconds),
-        "machines": [dict(one.facts) for one in found.machines],
-        "versions": {name: list(values) for name, values in found.versions.items()},
-        "rows": [row for row in rows if row["measures"]],
-        "claims": claims,
-    }
-
-
-#: Verdicts on claims, as they are counted.
-OUTCOMES = ("agrees", "disagrees", "within noise")
-
-#: Measures kept beside the headline and those of claims.
-ALSO = ("accuracy.last", "label_accuracy.before", "label_accuracy.after", "detection.auroc", "detection.f1")
 
 
 def page() -> str:
@@ -152,76 +97,54 @@ def _row(name: str, suite: Suite) -> tuple[str, ...]:
 
 
 def found() -> Iterator[str]:
-    """All verdicts in one table, then what they rest on, suite by suite."""
-    kept = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"), key=_order)]
-    claims = [(one, claim) for one in kept for claim in one["claims"] if claim["outcome"] != "not measured"]
-    counts = Counter(claim["outcome"] for _, claim in claims)
-    yield f"Of {len(claims)} claims: {', '.join(f'{counts[name]} {name}' for name in OUTCOMES)}.\n"
+    """All verdicts in one table, and the command of each suite."""
+    kept = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in _kept()}
+    judged = [verdict for name, one in kept.items() for verdict in _verdicts(name, one)]
+    if not judged:
+        return
+    counts = Counter(verdict.outcome for verdict in judged)
+    yield f"Of {len(judged)} claims: {', '.join(f'{counts[name]} {name}' for name in OUTCOMES)}.\n"
     yield "| claim | source | verdict | difference | suite |"
     yield "| --- | --- | --- | --- | --- |"
-    for one, claim in claims:
-        verdict = f"**{claim['outcome']}**{_by_part(claim['parts'], claim['outcome'])}"
-        why = f"{measure(claim['measure']).title}: {claim['why']}"
-        yield f"| {cell(claim['text'])} | {cell(claim['source'])} | {verdict} | {cell(why)} | `{one['suite']}` |"
-    for one in kept:
-        yield f"\n### {one['title']}\n"
-        yield f"    {shown(one['command'])}\n"
-        yield _made(one) + "\n"
-        yield from table(one)
+    for one in judged:
+        yield f"| {cell(one.text)} | {cell(one.source)} | {one.verdict} | {cell(one.why)} | `{one.suite}` |"
+    yield "\nThe figures of each, with machine and versions, stand among the [results of suites](results.md). Commands:\n"
+    yield from (f"    {one['command']}" for one in kept.values())
 
 
-def _order(file: Path) -> tuple[int, str]:
-    head = file.name.partition("-")[0]
-    return list(PAPERS).index(head), file.name
+def _kept() -> list[Path]:
+    """What is kept of the papers' suites, in the order of the papers."""
+    heads = list(PAPERS)
+    files = [file for file in KEPT.glob("*.json") if file.name.partition("-")[0] in heads]
+    return sorted(files, key=lambda file: (heads.index(file.name.partition("-")[0]), file.name))
 
 
-def _by_part(parts: list[Mapping[str, str]], outcome: str) -> str:
-    """What each comparison says alone, where they differ from the whole."""
-    told = [f"{part['comparison']}: {part['outcome']}" for part in parts if part["outcome"] != outcome]
-    return f" ({cell('; '.join(told))})" if len(parts) > 1 and told else ""
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a claim; the verdict as the page shows it, with the data sets on which it is another."""
+
+    suite: str
+    text: str
+    source: str
+    outcome: str
+    verdict: str
+    why: str
 
 
-def _made(kept: Mapping[str, Any]) -> str:
-    machine = ", ".join(str(value) for value in kept["machines"][0].values()) if kept["machines"] else ""
-    versions = ", ".join(
-        f"{name} {' and '.join(kept['versions'][name])}" for name in ("noisyrun", "torch") if name in kept["versions"]
-    )
-    return f"{kept['ended'][:10]}; {machine}; {versions}; {kept['cells']} cells, {kept['seconds']} s of runs."
+def _verdicts(name: str, kept: Mapping[str, Any]) -> Iterator[Verdict]:
+    """What came of a suite's claims, as far as it was measured."""
+    suite = load(SUITES / f"{name}.toml", Path("DATA"))
+    keys = {claim.text: claim.measure or suite.headline for claim in suite.claim}
+    for (text, source, outcome, why), parts in zip(kept["claims"], kept["claims_by_comparison"]):
+        if outcome == "not measured":
+            continue
+        told = [f"{data}: {part}" for data, part in parts.items() if part != outcome]
+        shown = f"**{outcome}**" + (f" ({cell('; '.join(told))})" if told and len(parts) > 1 else "")
+        yield Verdict(name, text, source, outcome, shown, f"{measure(keys[text]).title}: {why}")
 
 
-def table(kept: Mapping[str, Any]) -> Iterator[str]:
-    """Methods by comparison: mean ± standard deviation of the measures that the page shows."""
-    keys = [
-        key for key in dict.fromkeys([kept["headline"], *ALSO]) if any(key in row["measures"] for row in kept["rows"])
-    ]
-    names = list(dict.fromkeys(row["comparison"] for row in kept["rows"]))
-    head = [
-        f"{measure(key).title}{unit(key)}" + (f", {name}" if len(names) > 1 else "") for name in names for key in keys
-    ]
-    yield f"| method | {' | '.join(map(cell, head))} | seeds |"
-    yield f"|{' --- |' * (len(head) + 2)}"
-    by = {(row["method"], row["comparison"]): row["measures"] for row in kept["rows"]}
-    for method in dict.fromkeys(row["method"] for row in kept["rows"]):
-        figures = [by.get((method, name), {}).get(key) for name in names for key in keys]
-        counts = sorted({one["n"] for one in figures if one})
-        cells = [cell(method), *map(_figure, figures, keys * len(names)), "–".join(map(str, counts))]
-        yield f"| {' | '.join(cells)} |"
-
-
-def unit(key: str) -> str:
-    return f" ({measure(key).unit_shown})" if measure(key).unit_shown else ""
-
-
-def _figure(one: Mapping[str, float] | None, key: str) -> str:
-    if one is None:
-        return ""
-    spread = f" ± {measure(key).shown(one['sd'])}" if one["sd"] is not None else ""
-    return f"{measure(key).shown(one['mean'])}{spread}"
-
-
-def shown(command: str) -> str:
-    """The command as anyone would type it."""
-    return re.sub(r"--data \S+", "--data DATA", command).replace(" --no-cost", "")
+#: Verdicts on claims, as they are counted.
+OUTCOMES = ("agrees", "disagrees", "within noise")
 
 
 def cell(text: str) -> str:
