@@ -77,14 +77,21 @@ def keep(folder: Path, name: str, measures: Sequence[str] = ()) -> Path:
         "claims": [[one.text, one.source, one.outcome, one.why] for one in found.claims],
         "claims_by_comparison": [{part.comparison: part.outcome for part in one.parts} for one in found.claims],
         "published": [
-            [one.source, one.data, one.measure, one.method, one.figure, one.where, one.ours and one.ours.mean]
-            for one in found.published
+            [one.source, one.data, one.measure, one.method, one.shown, one.where, _ours(one)] for one in found.published
         ],
     }
     path = KEPT / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def _ours(row: Any) -> str:
+    """Our figure beside a published one."""
+    from noisyrun.bench.exports import figure
+    from noisyrun.bench.measures import measure
+
+    return figure(measure(row.key), row.ours)
 
 
 def _comparison(one: Any, keys: Sequence[str]) -> dict[str, Any]:
@@ -150,8 +157,7 @@ def _suite(kept: Mapping[str, Any]) -> Iterator[str]:
         yield from _rows(("claim", "source", "outcome", "measured"), (map(_plain, one) for one in kept["claims"]))
     if kept["published"]:
         head = ("source", "data", "measure", "method", "published", "ours on", "ours")
-        rows = [(*one[:6], "–" if one[6] is None else f"{100 * one[6]:.2f}") for one in kept["published"]]
-        yield from _rows(head, (map(_plain, row) for row in rows))
+        yield from _rows(head, (map(_plain, one) for one in kept["published"]))
 
 
 def _where(kept: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from noisyrun.bench.analysis import Analysis
+from noisyrun.bench.measures import measure
 from noisyrun.bench.page import cells, pictures, views
 from noisyrun.files import write_text
 from noisyrun.report.numbers import seconds
@@ -53,7 +54,6 @@ def page(analysis: Analysis, root: str = "") -> str:
     beside = cells.notes((mark for mark in analysis.marks if mark.method), "overall-mark", places=len(sections))
     groups = {group: title for section in sections for group, title, _ in section.groups}
     first = {row.method: row for comparison in reversed(analysis.comparisons) for row in comparison.rows}
-    titles = {one.key: one for one in analysis.measures}
     template = _environment().get_template("page.html")
     made = template.render(
         analysis=analysis,
@@ -74,7 +74,8 @@ def page(analysis: Analysis, root: str = "") -> str:
         versions=views.versions(analysis),
         methods=[(look, first[name]) for name, look in known.items()],
         has_reference=any(one.reference for one in analysis.comparisons),
-        measures=titles,
+        measure=measure,
+        heading=pictures.heading,
         difference=cells.difference,
         seconds=seconds,
         version=_version(),
