@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from noisyrun.bench.measures import measure
 from noisyrun.bench.suite import Suite, load
@@ -108,7 +107,7 @@ def found() -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for one in judged:
         yield f"| {cell(one.text)} | {cell(one.source)} | {one.verdict} | {cell(one.why)} | `{one.suite}` |"
-    yield "\nThe figures of each, with machine and versions, stand among the [results of suites](results.md). Commands:\n"
+    yield "\nThe figures of each, with machine and versions, stand among the [results of suites](results.md).\n"
     yield from (f"    {one['command']}" for one in kept.values())
 
 
@@ -119,8 +118,7 @@ def _kept() -> list[Path]:
     return sorted(files, key=lambda file: (heads.index(file.name.partition("-")[0]), file.name))
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What came of a claim; the verdict as the page shows it, with the data sets on which it is another."""
 
     suite: str
