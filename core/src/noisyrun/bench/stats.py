@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -104,11 +105,14 @@ def t_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Confidence interval of the mean by Student's t; (None, None) of fewer than two values."""
     if len(values) < 2:
         return None, None
-    mean, error = float(np.mean(values)), float(stats.sem(values))
-    if error == 0:
-        return mean, mean
-    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=error)
-    return float(low), float(high)
+    mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    reach = _t_quantile(len(values) - 1) * error
+    return mean - reach, mean + reach
+
+
+@lru_cache(maxsize=64)
+def _t_quantile(freedom: int) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
@@ -139,13 +143,19 @@ def wilcoxon(differences: Sequence[float]) -> float | None:
     moved = np.asarray([one for one in differences if one != 0])
     if len(differences) < 2 or not len(moved):
         return None
-    if len(moved) == 1:
+    return _of_ranks(tuple(sorted(np.sign(moved) * stats.rankdata(np.abs(moved)))))
+
+
+@lru_cache(maxsize=4096)
+def _of_ranks(signed: tuple[float, ...]) -> float:
+    """The p of signed ranks, on which alone the test rests; of few pairs there are few."""
+    if len(signed) == 1:
         return 1.0
-    tied = len(np.unique(np.abs(moved))) < len(moved)
+    tied = len({abs(rank) for rank in signed}) < len(signed)
     method: object = "auto"
     if tied:
-        method = stats.PermutationMethod(n_resamples=np.inf) if len(moved) <= 12 else "approx"
-    return min(1.0, float(stats.wilcoxon(moved, method=method).pvalue))
+        method = stats.PermutationMethod(n_resamples=np.inf) if len(signed) <= 12 else "approx"
+    return min(1.0, float(stats.wilcoxon(signed, method=method).pvalue))
 
 
 def smallest_p(pairs: int) -> float:
