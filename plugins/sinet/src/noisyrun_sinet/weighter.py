@@ -201,7 +201,12 @@ def distance(
     mask = prototypes.mask[named].to(embedded.device)[which]
     cosines = embedded.new_empty(mask.shape, dtype=torch.float32)
     own = torch.empty_like(cosines[:, :1])
-    if vectors.shape[:2].numel() <= _PRODUCT:
+    if vectors.shape[1] == 1:
+        for part in _pieces(own, 2 * embedded.shape[1]):
+            queries = (embedded[part] if rows is None else embedded.index_select(0, rows[part])).float()
+            safe, own[part] = _lengths(queries)
+            cosines[part] = vectors[:, 0].index_select(0, which[part]).mul_(queries).sum(1, keepdim=True).div_(safe)
+    elif vectors.shape[:2].numel() <= _PRODUCT:
         flat = vectors.flatten(0, 1).T
         for part in _pieces(own, embedded.shape[1] + flat.shape[1]):
             queries = (embedded[part] if rows is None else embedded.index_select(0, rows[part])).float()
@@ -215,8 +220,7 @@ def distance(
             queries = embedded.index_select(0, part if rows is None else rows[part]).float()
             safe, own[part] = _lengths(queries)
             cosines[part] = (queries @ vectors[c].T).div_(safe)
-    far = own + (vectors * vectors).sum(2)[which] - 2 * cosines
-    far = far.clamp_(min=0).sqrt_()
+    far = (own + (vectors * vectors).sum(2)[which]).sub_(cosines, alpha=2).clamp_(min=0).sqrt_()
     weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None
     return _reduced(far, mask, weights)
 
