@@ -213,6 +213,27 @@ def test_detection_suites_of_one_measure_have_no_curves():
     assert "AUROC" in read(text, "verdict")
 
 
+def test_without_plain_training_nothing_is_compared_with_it(tmp_path):
+    made = suite(task="detect")
+
+    def outcome(position):
+        return {"detection": {"auroc": 0.9 + 0.01 * position.seed}, "seconds": {"total": 2.0}, "data": {"train": 10}}
+
+    text = page(analyse(folder(tmp_path, made, outcome)))
+    assert "has the best mean, 0.910 ± 0.010" in read(text, "verdict")
+    body = text.partition("<body>")[2].partition("<script>")[0]
+    assert "Against cross entropy" not in body
+    assert "× cross entropy" not in body
+    heads = [re.findall(r"<t[hd] ", row) for row in re.findall(r"<tr.*?</tr>", read_table(text), re.DOTALL)]
+    assert len({len(cells) for cells in heads[1:]}) == 1
+
+
+def read_table(text: str) -> str:
+    """The table of the first comparison."""
+    (found,) = re.findall(r'<section id="comparison-1".*?(<table.*?</table>)', text, re.DOTALL)
+    return found.replace("<td>", "<td >")
+
+
 def test_methods_keep_apart_by_colour_and_shape():
     made = looks([CROSS_ENTROPY, *(f"m{at}" for at in range(50))], CROSS_ENTROPY)
     assert made[CROSS_ENTROPY].colour == 0

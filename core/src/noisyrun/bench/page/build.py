@@ -52,7 +52,8 @@ def page(analysis: Analysis, root: str = "") -> str:
     sections = [views.section(analysis, one, at, known, root) for at, one in enumerate(analysis.comparisons, 1)]
     marks = cells.notes(analysis.marks, "mark", places=len(sections))
     beside = cells.notes((mark for mark in analysis.marks if mark.method), "overall-mark", places=len(sections))
-    groups = {group: title for section in sections for group, title, _ in section.groups}
+    shown = {group for section in sections for group, _, _ in section.groups}
+    groups = {group: title for group, title in views.GROUPS.items() if group in shown}
     first = {row.method: row for comparison in reversed(analysis.comparisons) for row in comparison.rows}
     template = _environment().get_template("page.html")
     made = template.render(
@@ -61,7 +62,8 @@ def page(analysis: Analysis, root: str = "") -> str:
         headline=analysis.headline,
         looks=known,
         sections=sections,
-        groups={group: title for group, title in views.GROUPS.items() if group in groups},
+        groups=groups,
+        first_group=analysis.headline.group if analysis.headline.group in groups else next(iter(groups), "all"),
         marks=marks,
         beside=beside,
         overall=list(views.overall(analysis, sections, known, beside)) if len(sections) > 1 else [],

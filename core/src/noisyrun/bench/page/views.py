@@ -107,6 +107,7 @@ class Section:
     cost: Markup | None
     drawn: tuple[Look, ...]
     heats: tuple[Heat, ...]
+    several: bool
     facts: tuple[tuple[str, str], ...]
     digests: tuple[tuple[str, str], ...]
     galleries: tuple[tuple[Look, tuple[tuple[int, str], ...]], ...]
@@ -157,6 +158,7 @@ def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[
         cost=pictures.cost(finished, headline, cap(analysis), known, comparison.name),
         drawn=tuple(known[row.method] for row in rows if row.values),
         heats=tuple(heats(finished, known)),
+        several=comparison.facts.get("labels a sample", "one") != "one",
         facts=tuple(one for one in comparison.facts.items() if "digest" not in one[0]),
         digests=tuple(one for one in comparison.facts.items() if "digest" in one[0]),
         galleries=tuple(
