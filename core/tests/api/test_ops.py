@@ -11,7 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 
 from noisyrun.api import ops
-from noisyrun.api.ops import lloyd
+from noisyrun.api.ops import clusters, lloyd
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -40,6 +40,16 @@ def test_cosine_agrees_with_a_loop_in_double() -> None:
         for x in a
     ]
     assert np.allclose(ops.cosine(a, b).numpy(), slow, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_cosine_of_rows_with_themselves_is_that_with_a_copy(dtype: torch.dtype) -> None:
+    rows = draw(40, 7).to(dtype)
+    rows[3] = 0
+    found = ops.cosine(rows, rows)
+    assert torch.allclose(found, ops.cosine(rows, rows.clone()), atol=1e-6)
+    assert torch.equal(found, found.T)
+    assert found.dtype == dtype
 
 
 @pytest.mark.parametrize("memory", [1, 400, 1 << 25])
@@ -268,6 +278,21 @@ def test_kmeans_of_a_class_does_not_depend_on_the_others() -> None:
         alone = ops.kmeans(points, 6, generator(n), restarts=2)
         assert torch.equal(together[n].centroids, alone.centroids)
         assert torch.equal(together[n].assignment, alone.assignment)
+
+
+def test_small_problems_are_solved_together_and_large_ones_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = []
+
+    class Spied(lloyd.Points):
+        def __init__(self, problems: list[torch.Tensor], memory: int) -> None:
+            groups.append(len(problems))
+            super().__init__(problems, memory)
+
+    monkeypatch.setattr(clusters, "Points", Spied)
+    small, large = [draw(50, 4, seed=n) for n in range(6)], [draw(9_000, 64, seed=n) for n in range(2)]
+    found = ops.kmeans_batch(small + large, 3, [generator(n) for n in range(8)], iterations=2)
+    assert groups == [6, 1, 1]
+    assert [len(one.assignment) for one in found] == [50] * 6 + [9_000] * 2
 
 
 def test_kmeans_of_padded_problems_is_that_of_each() -> None:

@@ -13,7 +13,7 @@ from noisyrun.api import FeatureBank, Judgement, Labels, Prototypes, SideInfo, U
 from noisyrun.testing import make_bank, make_phase
 from noisyrun_sinet.config import SinetPrototypesConfig, SinetWeighterConfig
 from noisyrun_sinet.prototypes import SinetPrototypes
-from noisyrun_sinet.weighter import SinetWeighter, distance, nearest_other, two_groups
+from noisyrun_sinet.weighter import SinetWeighter, distance, likely_other, nearest_other, two_groups
 
 Clusters = Callable[..., tuple[Tensor, Tensor]]
 Relation = Callable[..., SideInfo]
@@ -293,3 +293,57 @@ def test_with_one_class_alone_nothing_is_called_wrong() -> None:
     made = judge(make(), bank, Prototypes.of(torch.tensor([[3.0, 0.0]])))
     assert made.wrong is not None
     assert not bool(made.wrong.any())
+
+
+def many_classes(classes: int = 90) -> tuple[FeatureBank, Prototypes]:
+    """A bank of so many classes that a guess is tried before all of them, and a prototype of each."""
+    generator = torch.Generator().manual_seed(3)
+    vectors = torch.randn(classes, 160, generator=generator)
+    truth = torch.arange(classes).repeat(8)
+    features = vectors[truth] + 2.5 * torch.randn(len(truth), 160, generator=generator)
+    labels = torch.where(torch.rand(len(truth), generator=generator) < 0.4, (truth + 7) % classes, truth)
+    return make_bank(features, labels, classes), Prototypes.of(vectors)
+
+
+def test_a_guess_changes_nothing_of_what_is_called_wrong() -> None:
+    bank, prototypes = many_classes()
+    method = make()
+    found = judge(method, bank, prototypes)
+    block = bank.take(torch.arange(len(bank)))
+    far = distance(block.features, block.observed, prototypes)
+    assert method.threshold is not None
+    low = 1.2 - far < method.threshold
+    other = nearest_other(block.features, block.observed, prototypes)
+    guess = likely_other(block.features, block.observed, prototypes, torch.arange(len(bank)))
+    assert found.wrong is not None
+    assert torch.equal(found.wrong, low & (other < far))
+    assert bool((guess != block.observed).all())
+    nearest = distance(block.features, guess, prototypes).isclose(other, atol=1e-4)
+    assert float(nearest.float().mean()) > 0.1  # by mere chance it would be one in 89
+
+
+def test_what_the_fit_keeps_is_used_for_its_own_bank_prototypes_and_labels_alone() -> None:
+    bank, prototypes = many_classes()
+    method = make()
+    fitted = judge(method, bank, prototypes)
+    block = bank.take(torch.arange(len(bank)))
+    moved = Prototypes.of(prototypes.vectors[:, 0].roll(1, 0))
+    turned = make_bank(block.features.flip(0), block.observed, 90)
+    for other, labels, with_prototypes in (
+        (block, (block.observed + 1) % 90, prototypes),
+        (block, block.observed, moved),
+        (turned.take(torch.arange(len(bank))), block.observed, prototypes),
+    ):
+        found = method(other, labels, with_prototypes, NOTHING).weights
+        alone = (1.2 - distance(other.features, labels, with_prototypes)).clamp(min=0) ** 1.5
+        assert torch.allclose(found, alone, atol=1e-5)
+        assert not torch.allclose(found, fitted.weights, atol=1e-2)
+
+
+def test_distances_of_some_rows_are_those_of_all() -> None:
+    bank, prototypes = many_classes()
+    block, rows = bank.take(torch.arange(len(bank))), torch.tensor([5, 3, 700])
+    several = Prototypes.of(prototypes.vectors.expand(-1, 2, -1))
+    for one in (prototypes, several):
+        whole = distance(block.features, block.observed, one)
+        assert torch.allclose(distance(block.features, block.observed[rows], one, rows=rows), whole[rows], atol=1e-5)
