@@ -29,6 +29,8 @@ from noisyrun_discriminant.config import DiscriminantConfig
 #: Bins of the histogram that `two_groups` splits, and the share of margins at either end that it does not look at.
 _BINS, _TAIL = 256, 1e-3
 _TINY = 1e-12
+#: Bytes of features and distances held at once: on a GPU, and on a CPU, whose cache they fit.
+_CACHED = (1 << 27, 1 << 22)
 
 
 class Discriminant(SampleWeighter[DiscriminantConfig]):
@@ -57,7 +59,7 @@ class Discriminant(SampleWeighter[DiscriminantConfig]):
         self.whiten = _whitening(_scatter(bank, rows, means.float(), phase), self.config.ridge)
         self.means = (means.float() - self.centre) @ self.whiten
         margins = [torch.zeros(0)]
-        for block in phase.progress(bank.blocks(rows), None, "margins"):
+        for block in phase.progress(bank.blocks(rows, _rows(bank, phase.memory)), None, "margins"):
             _, margin, ground = self._judged(block, block.observed)
             margins.append(margin[ground].cpu())
         self.threshold = two_groups(torch.cat(margins))
@@ -79,26 +81,33 @@ class Discriminant(SampleWeighter[DiscriminantConfig]):
 
     def _judged(self, block: Block, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability and margin of each label, float32 [R], and whether there is ground to judge it, bool [R]."""
+        assert self.counts is not None
+        counts, observed = self.counts.to(block.features.device), block.observed
+        own = counts[observed.clamp(min=0)]
+        # Without the sample, the mean of its own class is farther by n / (n − 1).
+        moved = torch.where((observed != PAD) & (own > 1), own / (own - 1).clamp(min=1), 1.0).square()
+        size = _rows(block.bank)
+        parts = zip(*(values.split(size) for values in (block.features, observed.clamp(min=0), moved, labels)))
+        score, margin = (torch.cat(each) for each in zip(*(self._of(*part) for part in parts)))
+        ground = (counts[labels] > 1) & margin.isfinite()
+        return torch.where(ground, score, 0.0), torch.where(ground, margin, 0.0), ground
+
+    def _of(self, features: Tensor, observed: Tensor, moved: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability and margin of some labels, float32 [r] each."""
         assert self.centre is not None
         assert self.whiten is not None
         assert self.means is not None
         assert self.counts is not None
-        device = block.features.device
+        device, named = features.device, labels.unsqueeze(1)
         means, counts = self.means.to(device), self.counts.to(device)
-        features = (block.features.float() - self.centre.to(device)) @ self.whiten.to(device)
-        far = (features * features).sum(1, keepdim=True) - 2 * features @ means.T + (means * means).sum(1)
-        # Without the sample, the mean of its own class is farther by n / (n − 1).
-        observed, at = block.observed, torch.arange(len(block), device=device)
-        own = counts[observed.clamp(min=0)]
-        moved = torch.where((observed != PAD) & (own > 1), own / (own - 1).clamp(min=1), 1.0)
-        far[at, observed.clamp(min=0)] *= moved.square()
-        logits = counts.log() - far.clamp(min=0) / 2
-        ground = counts[labels] > 1
-        score = logits.log_softmax(1).gather(1, labels.unsqueeze(1))[:, 0]
-        others = logits.scatter(1, labels.unsqueeze(1), -torch.inf).amax(1)
-        margin = logits[at, labels] - others
-        ground = ground & margin.isfinite()
-        return torch.where(ground, score, 0.0), torch.where(ground, margin, 0.0), ground
+        features = (features.float() - self.centre.to(device)) @ self.whiten.to(device)
+        far = torch.addmm((means * means).sum(1), features, means.T, alpha=-2.0)
+        far += (features * features).sum(1, keepdim=True)
+        far[torch.arange(len(far), device=device), observed] *= moved
+        logits = counts.log() - far.clamp_(min=0) / 2
+        given = logits.gather(1, named)
+        others = logits.scatter(1, named, -torch.inf).amax(1)
+        return (given[:, 0] - logits.logsumexp(1)), given[:, 0] - others
 
     def state_dict(self) -> State:
         if self.centre is None:
@@ -115,7 +124,7 @@ def _means(bank: FeatureBank, rows: Tensor, phase: Phase) -> tuple[Tensor, Tenso
     """Mean of each class, float64 [C, D], 0 for one without samples; and how many it has, float64 [C]."""
     sums = torch.zeros(bank.num_classes, bank.dim, dtype=torch.float64, device=bank.device)
     counts = bank.class_counts().to(bank.device, torch.float64)
-    for block in phase.progress(bank.blocks(rows), None, "means"):
+    for block in phase.progress(bank.blocks(rows, _rows(bank, phase.memory)), None, "means"):
         part = torch.zeros(sums.shape, device=bank.device).index_add_(0, block.observed, block.features.float())
         sums += part
     return sums / counts.clamp(min=1).unsqueeze(1), counts
@@ -124,10 +133,17 @@ def _means(bank: FeatureBank, rows: Tensor, phase: Phase) -> tuple[Tensor, Tenso
 def _scatter(bank: FeatureBank, rows: Tensor, means: Tensor, phase: Phase) -> Tensor:
     """Covariance within classes, float64 [D, D]."""
     total = torch.zeros(bank.dim, bank.dim, dtype=torch.float64, device=bank.device)
-    for block in phase.progress(bank.blocks(rows), None, "covariance"):
+    for block in phase.progress(bank.blocks(rows, _rows(bank, phase.memory)), None, "covariance"):
         off = block.features.float() - means[block.observed]
         total += off.T @ off
     return total / max(1, len(rows))
+
+
+def _rows(bank: FeatureBank, memory: int | None = None) -> int:
+    """Rows worked on at a time: what fits the cache, and the memory that may be taken."""
+    row = 4 * (bank.dim + bank.num_classes)
+    size = max(256, _CACHED[bank.device.type == "cpu"] // row)
+    return size if memory is None else max(1, min(size, memory // (4 * row)))
 
 
 def _whitening(covariance: Tensor, ridge: float) -> Tensor:
