@@ -32,7 +32,7 @@ GROUPS = {
 CURVES = (
     ("test_accuracy", "Test accuracy, %", 100.0),
     ("val_accuracy", "Accuracy on noisy validation, %", 100.0),
-    ("train_loss", "Training loss", 1.0),
+    ("loss", "Training loss", 1.0),
 )
 
 
