@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from noisyrun.api import UserError
-from noisyrun.bench.plan import Cell, expand, select, share, state
+from noisyrun.bench.plan import Cell, accept, expand, select, share, state
 from noisyrun.bench.store import Place, Result, Results
 from noisyrun.bench.suite import Suite
 from noisyrun.plugins import Switches, discover
@@ -101,3 +101,17 @@ def test_a_cell_is_missing_running_or_what_came_of_it(tmp_path):
         assert state(results, "a") == "running"
     results.keep(Result(cell="a", status="timeout"))
     assert state(results, "a") == "timeout"
+
+
+def test_results_of_other_code_stand_for_cells_that_have_none(registry, tmp_path):
+    results, plan = Results(tmp_path), expand(suite(seeds=1), registry)
+    first, second = plan.cells.values()
+    for name, cell, status in (("old", first, "finished"), ("older", first, "finished"), ("bad", second, "failed")):
+        results.describe(name, {**cell.what, "code": {"noisyrun": name}})
+        results.keep(Result(cell=name, status=status, ended="2026-01-02" if name == "old" else "2026-01-01"))
+    taken = accept(plan, results)
+    assert [place.cell for place in taken.places] == ["old", second.id]
+    assert list(taken.cells) == ["old", second.id]
+
+    results.keep(Result(cell=first.id, status="failed"))
+    assert accept(plan, results) == plan  # what this code made comes first, whatever came of it

@@ -7,6 +7,7 @@ import os
 import signal
 
 import pytest
+from pydantic import ValidationError
 
 from noisyrun.api import UserError
 from noisyrun.bench.store import Place, Result, Results, columns, is_volatile, measures
@@ -99,3 +100,8 @@ def test_a_broken_result_names_its_file(tmp_path):
     (results.cell("a") / "result.json").write_text("{")
     with pytest.raises(UserError, match=r"cells/a/result\.json: cannot be read"):
         results.result("a")
+
+
+def test_a_cell_s_name_leads_nowhere_else():
+    with pytest.raises(ValidationError):
+        place("A", 0, "../../elsewhere")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from noisyrun.bench.recorder import CELL_TAG, SUITE_TAG, WHOLE_TAG, SuiteRecorder
+from noisyrun.tracking.suites import CELL_TAG, SUITE_TAG, WHOLE_TAG, SuiteRecorder
 from noisyrun.bench.store import Expanded, Place, Result, Results
 from noisyrun.bench.suite import Suite
 from noisyrun.bench.track import Tracker, recorded

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -27,6 +28,11 @@ from noisyrun.bench.store import Result, Results, measures
 from noisyrun.config.resolve import RunConfig
 from noisyrun.report.console import Console
 from noisyrun.run_folder import CHECKPOINT, SUMMARY, RunFolder
+
+# The first optimiser of a process imports it, which takes longer than a small cell. Not where there is an accelerator:
+# whatever asks for its devices before the fork would leave the cells unable to use them.
+if not any(any(Path("/dev").glob(name)) for name in ("nvidia*", "kfd", "dri")):
+    import_module("torch._dynamo")
 
 #: Exit codes: another process has the cell; it was asked to stop.
 BUSY, STOPPED = 75, 130

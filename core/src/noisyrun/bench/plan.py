@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ from typing import Any, Literal
 from noisyrun.api.errors import UserError
 from noisyrun.bench.identity import cell_id, identity
 from noisyrun.bench.positions import Position, positions
-from noisyrun.bench.store import Expanded, Place, Results
+from noisyrun.bench.store import CELLS, Expanded, Place, Results
 from noisyrun.bench.suite import Suite
 from noisyrun.config.resolve import RunConfig
 from noisyrun.registry import Registry
@@ -118,6 +119,34 @@ def expand(suite: Suite, registry: Registry | None = None, overrides: Mapping[st
     for _, cell in by_seed:
         cells.setdefault(cell.id, cell)
     return Plan(suite, tuple(cell.place for _, cell in found), cells, dict(overrides or {}))
+
+
+def accept(plan: Plan, results: Results) -> Plan:
+    """The same plan, in which results that other code, or other versions, made stand for cells that have none.
+
+    A comparison of code that differs is marked in its report.
+    """
+    made: dict[str, tuple[str, str]] = {}
+    for folder in sorted((results.path / CELLS).glob("*")):
+        what, result = results.identity(folder.name), results.result(folder.name)
+        if result is not None and result.status == "finished":
+            key = _apart_from_code(what)
+            made[key] = max(made.get(key, ("", "")), (result.ended, folder.name))
+    stands = {
+        cell.id: made[key][1]
+        for cell in plan.cells.values()
+        if results.result(cell.id) is None and (key := _apart_from_code(cell.what)) in made
+    }
+
+    def renamed(place: Place) -> Place:
+        return place.model_copy(update={"cell": stands.get(place.cell, place.cell)})
+
+    cells = (replace(cell, id=stands.get(cell.id, cell.id), place=renamed(cell.place)) for cell in plan.cells.values())
+    return replace(plan, places=tuple(map(renamed, plan.places)), cells={cell.id: cell for cell in cells})
+
+
+def _apart_from_code(what: Mapping[str, Any]) -> str:
+    return json.dumps([what.get(name) for name in ("task", "data", "config")], sort_keys=True)
 
 
 def _named(position: Position, line: str) -> str:

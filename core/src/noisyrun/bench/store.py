@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -31,6 +31,9 @@ from noisyrun.bench.suite import Suite
 from noisyrun.files import atomic, write_text
 
 M = TypeVar("M", bound=BaseModel)
+
+#: A cell's name is that of its folder, and leads nowhere else.
+CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 SUITE, CELLS, CELL, RESULT, RUN, TABLE = "suite.json", "cells", "cell.json", "result.json", "run", "results.csv"
 LOG, CLAIM = "log.txt", ".claim"
@@ -49,7 +52,7 @@ class Place(BaseModel):
     data: str = Field(description="Data set.")
     noise: str = Field(description="Noise that was injected; none.")
     seed: int = Field(description="Seed.")
-    cell: str = Field(description="Cell.")
+    cell: CellName = Field(description="Cell.")
     tuned: bool = Field(False, description="Whether the suite gives the method settings for this data or noise apart.")
     swept: dict[str, Any] = Field(default_factory=dict, description="Settings that a sweep chose.")
 
@@ -79,7 +82,7 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["noisyrun-cell/1"] = Field("noisyrun-cell/1", description="Name and version of this schema.")
-    cell: str = Field(description="Cell.")
+    cell: CellName = Field(description="Cell.")
     status: Literal["finished", "failed", "refused", "timeout"] = Field(
         description="failed: an error nobody foresaw; refused: the run said in one line why it cannot be."
     )

@@ -73,7 +73,7 @@ class Tracker(Listener):
         write_text(path / RECORD, json.dumps({"uri": self.uri, "experiment": self.experiment}) + "\n")
         with (path / "mlflow.log").open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "noisyrun.bench.recorder"],
+                [sys.executable, "-P", "-m", "noisyrun.tracking.suites"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=log,

@@ -30,6 +30,7 @@ What has ended is not run again; what was killed goes on where it stood. Several
   --set KEY=VALUE      a setting of every cell, over those of the suite, such as device=cuda; may be given several times
   --jobs N             cells at once; with GPUs, dealt to them in turn
   --retry-failed       run again what failed, was refused or timed out
+  --any-code           take results that other code or versions made, where they are there; the report marks them
   --keep-checkpoints   keep the checkpoint of a cell that has ended
   --tracking none      record nothing; by default MLflow records in DIR/mlflow.db, where it is installed
   --tracking.uri URI, --tracking.experiment NAME
@@ -52,7 +53,7 @@ def main(words: list[str]) -> int:
         print(USAGE)
         return 0
     options = _parser().parse_args(words)
-    from noisyrun.bench.plan import expand, select, share
+    from noisyrun.bench.plan import accept, expand, select, share
     from noisyrun.bench.store import Results
     from noisyrun.bench.suite import load
     from noisyrun.plugins import Switches, discover
@@ -63,10 +64,12 @@ def main(words: list[str]) -> int:
     registry = discover(Switches.of(strict=options.strict))
     complain(registry)
     plan = expand(suite, registry, dict(options.set))
+    results = Results(options.out)
+    if options.any_code:
+        plan = accept(plan, results)
     cells = select(list(plan.cells.values()), options.only)
     if options.shard:
         cells = share(cells, *options.shard)
-    results = Results(options.out)
     if options.plan:
         return _show(results, plan, cells, options)
     results.path.mkdir(parents=True, exist_ok=True)
@@ -138,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tracking", choices=("mlflow", "none"), default="mlflow")
     parser.add_argument("--tracking.uri", dest="tracking_uri")
     parser.add_argument("--tracking.experiment", dest="tracking_experiment", default="noisyrun")
-    for switch in ("--plan", "--no-cost", "--retry-failed", "--keep-checkpoints", "--strict"):
+    for switch in ("--plan", "--no-cost", "--retry-failed", "--any-code", "--keep-checkpoints", "--strict"):
         parser.add_argument(switch, action="store_true")
     return parser
 
