@@ -13,6 +13,8 @@ import pytest
 
 from noisyrun.api.hooks import Lifecycle
 from noisyrun.api.plugin import API_VERSION, DiscoverySpec
+from noisyrun.bench.positions import positions
+from noisyrun.bench.suite import load
 from noisyrun.cli import VERBS
 from noisyrun.config.resolve import resolve
 from noisyrun.report.summary import Part, Summary
@@ -92,6 +94,9 @@ def test_configuration_files_in_the_documentation_are_valid(page, text, tmp_path
     file = tmp_path / "run.toml"
     file.write_text(text, encoding="utf-8")
     given = tomllib.loads(text)
+    if "method" in given:  # a suite
+        assert all(position.config() for position in positions(load(file, data=tmp_path)))
+        return
     assert resolve(config=file).settings.epochs == given["epochs"]
 
 
