@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import pytest
 
-from noisyrun.tracking.suites import CELL_TAG, SUITE_TAG, WHOLE_TAG, SuiteRecorder
 from noisyrun.bench.store import Expanded, Place, Result, Results
 from noisyrun.bench.suite import Suite
 from noisyrun.bench.track import Tracker, recorded
+from noisyrun.tracking.suites import CELL_TAG, SUITE_TAG, WHOLE_TAG, SuiteRecorder
 
 pytest.importorskip("mlflow")
 

@@ -127,6 +127,15 @@ def test_what_ends_a_cell_leaves_the_sweep_and_a_line_that_says_why(fake, featur
     assert [results.result(place.cell) is None for place in plan.places] == [True, True, False]
 
 
+def test_several_cells_run_at_once_and_each_once(fake, features, tmp_path):
+    results, heard = Results(tmp_path), Heard()
+    plan = expand(detection(features, ["weigh"], seeds=3), fake)
+    assert Sweep(results, plan, list(plan.cells.values()), Options(jobs=2), [heard]).run() == []
+    assert heard.lines[:2] == ["started weigh", "started weigh"]
+    assert sorted(heard.lines) == ["finished weigh"] * 3 + ["started weigh"] * 3
+    assert len({results.log(cell).read_text().count("detection") for cell in plan.cells}) == 1
+
+
 def test_a_cell_that_takes_too_long_is_given_up(fake, features, tmp_path):
     plan = expand(detection(features, ["sleep"], timeout=0.2), fake)
     ((_, result),) = Sweep(Results(tmp_path), plan, list(plan.cells.values()), Options()).run()

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisyrun.bench.plan import Cell
+from noisyrun.bench.plan import Cell, Plan
 from noisyrun.bench.store import Results
-from noisyrun.bench.suite import CROSS_ENTROPY
 from noisyrun.files import write_text
 
 COST = "cost.json"
@@ -55,18 +54,18 @@ class Costs:
         return "; ".join(f"{count} {words}" for count, words in parts if count)
 
 
-def costs(results: Results, cells: Sequence[Cell], price: Price | None) -> Costs:
-    """What cells will take.
+def costs(results: Results, plan: Plan, price: Price | None) -> Costs:
+    """What the cells of a plan will take; those that have ended tell of the others.
 
     Parameters
     ----------
-    cells
-        All cells of the suite, those that have ended as well: from them the others are told.
     price
         Measures plain training, where no cell of the data has ended; None does without.
     """
+    cells = list(plan.cells.values())
     took = _took(results, cells)
-    plain = _plain(results, cells, took, price)
+    reference = [cell for cell in cells if cell.place.method == plan.suite.reference]
+    plain = _plain(results, reference, took, price)
     times = _multiples(took, plain)
     seconds, measured, guessed = {}, set(), set()
     for cell in cells:
@@ -94,20 +93,19 @@ def _took(results: Results, cells: Sequence[Cell]) -> dict[tuple[str, str], floa
 def _plain(
     results: Results, cells: Sequence[Cell], took: Mapping[tuple[str, str], float], price: Price | None
 ) -> dict[str, float]:
-    """Seconds of plain training by data: as it took, as it was measured before, or as it is measured now."""
+    """Seconds of plain training by data: as its cells took, as was measured before, or as is measured now."""
+    found: dict[str, float] = {}
     kept = _kept(results.path)
-    found = {data: spent for (method, data), spent in took.items() if method == CROSS_ENTROPY}
-    asked = len(kept)
-    for cell in cells:
-        method, data = cell.place.method, cell.place.data
-        if method != CROSS_ENTROPY or data in found:
-            continue
+    before = len(kept)
+    first = {cell.place.data: cell for cell in reversed(cells)}
+    for data, cell in first.items():
         key = f"{cell.id} on {platform.node()}"
-        if key not in kept and price is not None:
-            kept[key] = price(cell)
-        if (spent := kept.get(key)) is not None:
+        spent = took.get((cell.place.method, data), kept.get(key))
+        if spent is None and price is not None and (spent := price(cell)) is not None:
+            kept[key] = spent
+        if spent is not None:
             found[data] = spent
-    if len(kept) > asked and results.path.is_dir():
+    if len(kept) > before and results.path.is_dir():
         write_text(results.path / COST, json.dumps(kept, indent=1) + "\n")
     return found
 
@@ -121,7 +119,7 @@ def _multiples(took: Mapping[tuple[str, str], float], plain: Mapping[str, float]
     return {method: statistics.median(values) for method, values in ratios.items()}
 
 
-def _kept(folder: Path) -> dict[str, float | None]:
+def _kept(folder: Path) -> dict[str, float]:
     """Seconds of plain training that were measured before."""
     try:
         content = json.loads((folder / COST).read_text(encoding="utf-8"))

@@ -82,7 +82,7 @@ def _show(results: Any, plan: Any, cells: Any, options: argparse.Namespace) -> i
     from noisyrun.bench.progress import Progress
     from noisyrun.bench.work import price
 
-    known = costs(results, list(plan.cells.values()), None if options.no_cost else price)
+    known = costs(results, plan, None if options.no_cost else price)
     Progress(results, plan, cells, known, options.jobs).show_plan()
     return 0
 
@@ -95,7 +95,7 @@ def _run(results: Any, plan: Any, cells: Any, options: argparse.Namespace, words
 
     if options.retry_failed:
         retry(results, cells)
-    known = costs(results, list(plan.cells.values()), None if options.no_cost else price)
+    known = costs(results, plan, None if options.no_cost else price)
     progress = Progress(results, plan, cells, known, options.jobs)
     progress.show_plan()
     how = Options(jobs=options.jobs, keep=options.keep_checkpoints, gpus=_gpus() if options.jobs > 1 else 0)
