@@ -65,6 +65,13 @@ def test_everything_wrong_is_said_at_once_one_line_a_method(registry):
     assert [line.partition(":")[0] for line in lines] == ["A", "B"]
 
 
+def test_data_that_are_not_there_are_said_once(registry, tmp_path):
+    absent = [{"name": "photos", "dataset": str(tmp_path / "absent.npz")}]
+    with pytest.raises(UserError) as caught:
+        expand(suite(data=absent), registry)
+    assert str(caught.value) == f"data photos: --dataset: no file or folder {tmp_path / 'absent.npz'}"
+
+
 def test_settings_over_all_cells_make_other_cells(registry):
     plain, other = expand(suite(), registry), expand(suite(), registry, {"epochs": 3})
     assert not set(plain.cells) & set(other.cells)

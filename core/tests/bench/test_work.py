@@ -133,7 +133,6 @@ def test_several_cells_run_at_once_and_each_once(fake, features, tmp_path):
     assert Sweep(results, plan, list(plan.cells.values()), Options(jobs=2), [heard]).run() == []
     assert heard.lines[:2] == ["started weigh", "started weigh"]
     assert sorted(heard.lines) == ["finished weigh"] * 3 + ["started weigh"] * 3
-    assert len({results.log(cell).read_text().count("detection") for cell in plan.cells}) == 1
 
 
 def test_a_cell_that_takes_too_long_is_given_up(fake, features, tmp_path):

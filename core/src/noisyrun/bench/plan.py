@@ -150,8 +150,9 @@ def _apart_from_code(what: Mapping[str, Any]) -> str:
 
 
 def _named(position: Position, line: str) -> str:
-    head = f"{position.method}: "
-    return line if line.startswith(head) else head + line
+    """What is wrong, with whose fault it is: that of the data, or of the method."""
+    head = f"data {position.data}: " if line.startswith("--data") else f"{position.method}: "
+    return line if line.startswith(f"{position.method}: ") else head + line
 
 
 def state(results: Results, cell: str) -> State:
