@@ -23,6 +23,9 @@ PAGE = ROOT / "docs" / "benchmarks" / "papers.md"
 TABLES = {
     "sinet": ("table1", "table2", "table3", "table4", "table5", "table7", "table8", "table9"),
     "smp": ("table1", "table2", "table3", "table4", "table5", "figure4b", "figure4c"),
+    "cleannet": ("table2", "table3", "table4", "figure5", "figure6", "table6"),
+    "noisereg": ("table2", "table3", "table4", "table5"),
+    "urnet": ("figure7", "table1"),
 }
 
 FULL = [f"{paper}-{table}" for paper, tables in TABLES.items() for table in tables]
