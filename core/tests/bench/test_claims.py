@@ -60,6 +60,18 @@ def test_the_difference_and_its_interval_are_said(tmp_path: Path) -> None:
     assert found.paired.mean == pytest.approx(0.12)
 
 
+@pytest.mark.parametrize(
+    ("a", "said"),
+    [((0.81, 0.82, 0.99), "all above 0"), ((0.79, 0.78, 0.5), "all below 0"), ((0.79, 0.99, 0.99), "3 pairs")],
+)
+def test_that_all_pairs_lie_on_one_side_is_said_where_the_interval_does_not_tell(
+    tmp_path: Path, a: tuple[float, ...], said: str
+) -> None:
+    found = verdict(tmp_path, {"A": a, "B": (0.8, 0.8, 0.8)}, {"better": "A", "worse": "B"})
+    assert found.outcome == "within noise"
+    assert found.why.endswith(said)
+
+
 def test_of_one_seed_nothing_is_said(tmp_path: Path) -> None:
     found = verdict(tmp_path, {"A": 0.9, "B": 0.8}, {"better": "A", "worse": "B"}, seeds=1)
     assert found.outcome == "not measured"

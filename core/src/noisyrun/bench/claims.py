@@ -150,7 +150,10 @@ def _why(found: Paired, measure: Measure, head: str = "") -> str:
     if found.low is None:
         return f"{text} in the one pair there is: noise cannot be told"
     interval = f"{measure.shown(found.low, sign=True)} to {measure.shown(found.high, sign=True)}"
-    return f"{text}, 95 % interval {interval}, over {found.n} pairs"
+    # One pair far out widens the interval; that none lies on the other side is then worth knowing.
+    alone = found.outcome == "within noise" and found.n in (found.above, found.below)
+    side = f", all {'above' if found.above else 'below'} 0" if alone else ""
+    return f"{text}, 95 % interval {interval}, over {found.n} pairs{side}"
 
 
 def _of_sweep(table: Table, claim: Claim, measure: Measure, where: Sequence[str]) -> Judged:

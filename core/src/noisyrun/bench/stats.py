@@ -73,6 +73,8 @@ class Paired:
         The smallest p that so many pairs can give at all: 0.25 with 3.
     outcome
         better or worse: the t interval does not contain 0; within noise: it does; unknown: one pair.
+    above, below
+        Pairs whose difference is above 0, and below.
     """
 
     n: int
@@ -85,6 +87,8 @@ class Paired:
     holm: float | None
     smallest_p: float
     outcome: Outcome
+    above: int = 0
+    below: int = 0
 
 
 def estimate(values: Mapping[int, float]) -> Estimate:
@@ -190,6 +194,8 @@ def paired(method: Mapping[Pair, float], other: Mapping[Pair, float], higher: bo
         holm=p,
         smallest_p=smallest_p(len(differences)),
         outcome=_outcome(low, high, higher),
+        above=sum(one > 0 for one in differences),
+        below=sum(one < 0 for one in differences),
     )
 
 
