@@ -25,6 +25,7 @@ from noisyrun import cost, detection, plan, runner
 from noisyrun import data as datasets
 from noisyrun.api.errors import UserError
 from noisyrun.bench.store import Result, Results, measures
+from noisyrun.bench.work import BUSY, STOPPED
 from noisyrun.config.resolve import RunConfig
 from noisyrun.report.console import Console
 from noisyrun.run_folder import CHECKPOINT, SUMMARY, RunFolder
@@ -33,9 +34,6 @@ from noisyrun.run_folder import CHECKPOINT, SUMMARY, RunFolder
 # whatever asks for its devices before the fork would leave the cells unable to use them.
 if not any(any(Path("/dev").glob(name)) for name in ("nvidia*", "kfd", "dri")):
     import_module("torch._dynamo")
-
-#: Exit codes: another process has the cell; it was asked to stop.
-BUSY, STOPPED = 75, 130
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ from noisyrun.report.numbers import seconds
 #: More comparisons than this do not fit side by side, and are counted together.
 COLUMNS = 4
 
+#: Seconds above which a cell is announced where nothing shows it while it runs.
+LONG = 60.0
+
 #: How a state reads in a table, and its colour.
 WORDS: Mapping[State, tuple[str, str]] = {
     "finished": ("done", "green"),
@@ -107,6 +110,9 @@ class Progress(Listener):
     def started(self, cell: Cell) -> None:
         """A cell runs."""
         self._current[cell.id] = (cell, time.monotonic())
+        said = self.costs.seconds.get(cell.id, 0.0)
+        if said > LONG and not self.console.is_terminal:
+            self._print(f"{escape(str(cell))}  started, about {seconds(said)}")
         self._live()
 
     def ended(self, cell: Cell, result: Result) -> None:

@@ -21,7 +21,7 @@ from noisyrun.bench.plan import ENDED_BADLY, Cell, Plan
 from noisyrun.bench.store import Result, Results
 from noisyrun.engine.interrupt import StopRequest
 
-#: What a cell's process says by its exit code; as in `noisyrun.bench.cell`, which imports torch.
+#: What a cell's process says by its exit code: another process has the cell; it was asked to stop.
 BUSY, STOPPED = 75, 130
 
 #: The cell is still to be run: another process has it, or had; or someone asked just this process to stop.

@@ -7,10 +7,14 @@ import shlex
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from noisyrun.api.errors import UserError
 from noisyrun.cli.common import complain, wants_help
+
+if TYPE_CHECKING:
+    from noisyrun.bench.plan import Cell, Plan
+    from noisyrun.bench.store import Results
 
 USAGE = """\
 noisyrun bench SUITE --out DIR [OPTIONS]
@@ -77,7 +81,7 @@ def main(words: list[str]) -> int:
     return _run(results, plan, cells, options, words)
 
 
-def _show(results: Any, plan: Any, cells: Any, options: argparse.Namespace) -> int:
+def _show(results: Results, plan: Plan, cells: list[Cell], options: argparse.Namespace) -> int:
     from noisyrun.bench.cost import costs
     from noisyrun.bench.progress import Progress
     from noisyrun.bench.work import price
@@ -87,7 +91,7 @@ def _show(results: Any, plan: Any, cells: Any, options: argparse.Namespace) -> i
     return 0
 
 
-def _run(results: Any, plan: Any, cells: Any, options: argparse.Namespace, words: list[str]) -> int:
+def _run(results: Results, plan: Plan, cells: list[Cell], options: argparse.Namespace, words: list[str]) -> int:
     from noisyrun.bench.cost import costs
     from noisyrun.bench.progress import Progress
     from noisyrun.bench.track import Tracker
