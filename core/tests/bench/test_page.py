@@ -78,6 +78,32 @@ def test_a_folder_in_which_nothing_has_finished_has_a_page(tmp_path):
     assert "pending" in read(text, "unfinished")
 
 
+def test_while_seeds_are_missing_nobody_is_called_the_best(tmp_path):
+    found = measured(tmp_path, ce=(0.80, "out of memory", 0.82), A=(0.90, 0.91, "out of memory"))
+    said = read(page(found), "verdict")
+    assert re.search(r"No method has all its seeds yet. So far A ?N has the best mean, 90.50.%\.", said)
+
+
+def test_a_swept_setting_is_drawn_over_its_values(tmp_path):
+    made = suite(
+        method=[
+            {"name": "SMP", "prototypes": "smp", "sweep": {"prototypes.p": [1, 2, 8, 16]}},
+            {"name": "B", "weighter": "b", "sweep": {"weighter.hard": [True, False]}},
+        ]
+    )
+
+    def outcome(position):
+        return summary(0.8 + 0.01 * position.swept.get("prototypes.p", 0) + 0.001 * position.seed)
+
+    text = page(analyse(folder(tmp_path, made, outcome)))
+    (drawn,) = re.findall(r'<svg[^>]*class="plot curves sweep".*?</figure>', text, re.DOTALL)
+    words = re.findall(r"<text[^>]*>(.*?)</text>", drawn)
+    assert [word for word in words if word in ("1", "2", "8", "16")] == ["1", "2", "8", "16"]
+    assert "SMP" in words
+    assert CROSS_ENTROPY in words
+    assert "prototypes.p" in drawn
+
+
 def test_one_method_alone_has_a_page():
     text = page(analysis(methods=(), noises=("a",), seeds=1, epochs=0, classes=(), keys=["accuracy.last"]))
     assert "there is no other method" in read(text, "verdict")
@@ -88,7 +114,7 @@ def test_marks_stand_below_every_table_with_their_text_and_methods():
     text = page(analysis(marks={"SMP": [SLOW], "URNet": [SLOW, TRUSTED]}))
     for section in ("overall", "comparison-1", "comparison-3", "fairness"):
         said = read(text, section)
-        assert f"‡ Breaks a rule. SMP, URNet: {SLOW.text}" in said
+        assert f"‡ Breaks a rule. SMP; URNet: {SLOW.text}" in said
         assert f"T URNet: {TRUSTED.text}" in said
     assert len(re.findall(r'<a class="sign breaks"', text)) >= 2 * 4
 

@@ -136,10 +136,11 @@ def notes(marks: Iterable[Mark], prefix: str, *, places: int = 0) -> tuple[Note,
         if mark.comparison and mark.comparison not in where:
             where.append(mark.comparison)
     ordered = sorted(grouped.items(), key=lambda item: not item[0][2])
-    return tuple(
-        Note(f"{prefix}-{at}", sign, text, breaks, tuple(_told(method, where, places) for method, where in who.items()))
-        for at, ((sign, text, breaks), who) in enumerate(ordered, 1)
-    )
+    found = []
+    for at, ((sign, text, breaks), who) in enumerate(ordered, 1):
+        told = (_told(method, where, places) for method, where in who.items())
+        found.append(Note(f"{prefix}-{at}", sign, text, breaks, tuple(one for one in told if one)))
+    return tuple(found)
 
 
 def _told(method: str, where: Sequence[str], places: int) -> str:

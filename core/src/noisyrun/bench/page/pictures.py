@@ -7,7 +7,7 @@ legend tells the methods.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -21,7 +21,7 @@ from noisyrun.report.numbers import seconds
 WIDTH, HEIGHT, PLOT = 560, 330, 410
 LEFT, TOP, FOOT = 52, 32, 282
 #: Points of a curve that are drawn, ticks for label phases at most, and characters of a name in a picture.
-POINTS, PHASES, NAME = 120, 40, 21
+POINTS, PHASES, NAME = 120, 40, 20
 #: Epochs of a curve as a table.
 EPOCHS = 10
 
@@ -73,11 +73,8 @@ def curves(rows: Sequence[Row], key: str, title: str, factor: float, looks: Look
                 cls=look.classes,
             )
         )
-    # What lies below or above the axis is cut off at the frame.
-    window = {"x": LEFT, "y": TOP, "width": PLOT - LEFT, "height": FOOT - TOP}
-    inside = svg.element("svg", *bands, *lines, viewBox=f"{LEFT} {TOP} {PLOT - LEFT} {FOOT - TOP}", **window)
     label = f"{title} by epoch, {where}; {len(drawn)} methods. The table that follows has the numbers."
-    return svg.picture(WIDTH, HEIGHT, label, [*body, inside, *tags], "plot curves")
+    return svg.picture(WIDTH, HEIGHT, label, [*body, window([*bands, *lines]), *tags], "plot curves")
 
 
 def curve_table(rows: Sequence[Row], key: str, factor: float, looks: Looks) -> CurveTable:
@@ -208,9 +205,31 @@ def heading(measure: Measure) -> str:
     return f"{measure.title}, {measure.unit_shown}" if measure.unit_shown else measure.title
 
 
-def cut(words: str) -> str:
-    """A name that fits a picture."""
-    return words if len(words) <= NAME else words[: NAME - 1] + "…"
+def cut(words: str, most: int = NAME) -> str:
+    """A name that fits a picture; its end is kept, where variants of a method differ."""
+    return words if len(words) <= most else f"{words[: most - 1 - most // 2]}…{words[-(most // 2) :]}"
+
+
+def last(setting: str) -> str:
+    """The last part of a dotted name."""
+    return setting.rpartition(".")[2]
+
+
+def window(lines: Iterable[Markup]) -> Markup:
+    """Lines within the frame of a picture: what lies beyond its axis is cut off."""
+    frame = {"x": LEFT, "y": TOP, "width": PLOT - LEFT, "height": FOOT - TOP}
+    return svg.element("svg", *lines, viewBox=f"{LEFT} {TOP} {PLOT - LEFT} {FOOT - TOP}", **frame)
+
+
+def levels(y: svg.Scale, right: float, up: str) -> Markup:
+    """The upward axis: its title, a line for each round value, and the foot."""
+    parts = []
+    for value in y.ticks(6):
+        parts.append(svg.element("path", d=f"M{LEFT} {y(value):.1f}H{right:g}", cls="grid"))
+        parts.append(svg.text(LEFT - 6, y(value) + 4, f"{value:.6g}", "end", cls="axis"))
+    parts.append(svg.element("path", d=f"M{LEFT} {FOOT}H{right:g}", cls="axisline"))
+    parts.append(svg.text(6, 15, up, cls="axis"))
+    return svg.group(parts)
 
 
 def _thinned(curve: Curve, factor: float) -> Curve:
@@ -243,19 +262,14 @@ def _at(curve: Curve, epoch: float) -> float:
 
 def _frame(x: svg.Scale, y: svg.Scale, across: str, up: str, *, right: float = PLOT, whole: bool = False) -> Markup:
     """Grid, ticks and titles of both axes."""
-    parts = []
-    for value in y.ticks(6):
-        parts.append(svg.element("path", d=f"M{LEFT} {y(value):.1f}H{right:g}", cls="grid"))
-        parts.append(svg.text(LEFT - 6, y(value) + 4, f"{value:.6g}", "end", cls="axis"))
+    parts = [levels(y, right, up)]
     for value in x.ticks(6):
         if whole and value != round(value):
             continue
         parts.append(svg.element("path", d=f"M{x(value):.1f} {FOOT}v4", cls="axisline"))
         told = _brief(value) if x.log else f"{value:g}"
         parts.append(svg.text(x(value), FOOT + 18, told, "middle", cls="axis"))
-    parts.append(svg.element("path", d=f"M{LEFT} {FOOT}H{right:g}", cls="axisline"))
     parts.append(svg.text((LEFT + right) / 2, HEIGHT - 10, across, "middle", cls="axis"))
-    parts.append(svg.text(6, 15, up, cls="axis"))
     return svg.group(parts)
 
 

@@ -43,12 +43,20 @@ def short(analysis: Analysis) -> Iterator[RenderableType]:
         table.add_row(*cells)
     yield table
     yield Text("bold: best mean; ≈: within noise of the best", style="dim")
-    for note in notes(analysis.marks):
-        where = f" ({'; '.join(note.comparisons)})" if note.comparisons else ""
-        breaks = "breaks a rule: " if note.breaks else ""
-        yield Text(f"{note.sign}  {breaks}{note.method or 'all'}{where}: {note.text}", overflow="fold")
+    yield from _notes(analysis)
     if analysis.unfinished:
         yield Text(f"{len(analysis.unfinished)} of {analysis.cells} cells have no result", style="yellow")
+
+
+def _notes(analysis: Analysis) -> Iterator[Text]:
+    """The marks, a line each; methods of the same mark in the same comparisons share one."""
+    shared: dict[tuple[str, str, bool, tuple[str, ...]], list[str]] = {}
+    for note in notes(analysis.marks):
+        shared.setdefault((note.sign, note.text, note.breaks, note.comparisons), []).append(note.method or "all")
+    for (sign, text, breaks, comparisons), methods in shared.items():
+        where = f" ({'; '.join(comparisons)})" if 0 < len(comparisons) < len(analysis.comparisons) else ""
+        rule = "breaks a rule: " if breaks else ""
+        yield Text(f"{sign}  {rule}{'; '.join(methods)}{where}: {text}")
 
 
 def _ordered(analysis: Analysis, ranks: Mapping[str, float]) -> list[str]:

@@ -16,6 +16,7 @@ from noisyrun.bench.page import cells, pictures
 from noisyrun.bench.page.cells import Cell, Note
 from noisyrun.bench.page.heat import Heat, heats
 from noisyrun.bench.page.looks import Look, looks
+from noisyrun.bench.page.sweeps import Sweep, sweeps
 from noisyrun.report.numbers import size
 
 #: Titles of the groups of measures, in the order of the page.
@@ -57,7 +58,9 @@ class Standing:
     Attributes
     ----------
     best, alike
-        The best, and those within noise of it.
+        The best, and those within noise of it; None where no method has all its seeds.
+    first
+        The best mean, seeds missing or not.
     told_apart
         Whether anything can be said about noise.
     ahead, behind, same, unsaid
@@ -69,6 +72,7 @@ class Standing:
     """
 
     best: Line | None
+    first: Line | None
     alike: tuple[Line, ...]
     told_apart: bool
     ahead: tuple[Line, ...]
@@ -105,6 +109,7 @@ class Section:
     curves: tuple[Curves, ...]
     crowded: tuple[str, ...]
     cost: Markup | None
+    sweeps: tuple[Sweep, ...]
     drawn: tuple[Look, ...]
     heats: tuple[Heat, ...]
     several: bool
@@ -156,6 +161,7 @@ def section(analysis: Analysis, comparison: Comparison, at: int, known: Mapping[
         curves=tuple(_curves(finished, comparison.name, known)),
         crowded=tuple(row.method for row in finished if len(row.phases) > pictures.PHASES),
         cost=pictures.cost(finished, headline, cap(analysis), known, comparison.name),
+        sweeps=tuple(sweeps(analysis.suite, rows, headline, comparison.name)),
         drawn=tuple(known[row.method] for row in rows if row.values),
         heats=tuple(heats(finished, known)),
         several=comparison.facts.get("labels a sample", "one") != "one",
@@ -220,6 +226,7 @@ def _standing(lines: Sequence[Line]) -> Standing:
     ahead, behind, same = (tuple(one for one in others if one.against.outcome == outcome) for outcome in outcomes)
     return Standing(
         best=best,
+        first=measured[0] if measured else None,
         alike=tuple(one for one in measured if one is not best and one.row.within_noise),
         told_apart=any(one.row.within_noise is not None for one in measured if one is not best),
         ahead=ahead,
