@@ -22,7 +22,6 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from speed.machine import Clock, Machine, about, cpu_seconds, measure, timed, wait
 from speed.table import lines
 
-#: A row of the table by case: what `extra_info` of its benchmarks says.
 _CLOCK = pytest.StashKey[Clock]()
 _MACHINES = pytest.StashKey[dict[torch.device, Machine]]()
 
@@ -35,10 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_CLOCK] = time.perf_counter
     config.stash[_MACHINES] = {}
     if config.getoption("--cpu-seconds", default=False):
-        from pytest_benchmark.utils import NameWrapper
-
         config.stash[_CLOCK] = cpu_seconds
-        config.option.benchmark_timer = NameWrapper(cpu_seconds)
+        config.option.benchmark_timer = f"{cpu_seconds.__module__}.{cpu_seconds.__name__}"
 
 
 @pytest.fixture(scope="session")
