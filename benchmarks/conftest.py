@@ -137,7 +137,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     terminalreporter.section("noisyrun beside its floor")
     what = "CPU seconds" if config.stash[_CLOCK] is cpu_seconds else "seconds by the clock"
-    for device in config.stash[_MACHINES] or {torch.device("cpu"): None}:
+    for device in list(config.stash[_MACHINES]) or [torch.device("cpu")]:
         terminalreporter.write_line(about(device))
     for machine in config.stash[_MACHINES].values():
         terminalreporter.write_line(f"best seen: {machine}")

@@ -144,8 +144,9 @@ def judged(weighter: Any, bank: FeatureBank, prototypes: Prototypes | None, side
     return array(torch.cat([one.weights for one in made])), wrong
 
 
-def array(tensor: Tensor) -> Any:
+def array(tensor: Tensor | None) -> Any:
     """A NumPy array, float64 for any floating-point tensor."""
+    assert tensor is not None
     found = tensor.detach().cpu()
     return found.double().numpy() if found.is_floating_point() else found.numpy()
 

@@ -56,7 +56,9 @@ def corrector(bank: FeatureBank) -> Case:
     def work() -> Any:
         corrector = SmpCorrector(SmpCorrectorConfig())
         made = [corrector(block, Targets.of(block.labels), prototypes, NO_SIDE) for block in bank.blocks()]
-        return array(torch.cat([one.top for one in made])), array(torch.cat([one.confidence for one in made]))
+        return array(torch.cat([one.top for one in made])), array(
+            torch.cat([one.confidence for one in made if one.confidence is not None])
+        )
 
     def formula(features: Any) -> Any:
         scores = naive.smp_scores(features, chosen)
