@@ -49,12 +49,16 @@ OURS: dict[str, dict[str, Any]] = {
 }
 OURS_WITH_LOGITS = {**OURS, "discriminant, half the logits": {"weighter": {"discriminant": {"predictions": 0.5}}}}
 
-SCORES = [
+#: Ways to score and to decide: each is varied alone, since neither depends on the other; cleanlab's defaults come first.
+SCORES: list[dict[str, Any]] = [
     {"method": method, "adjust_pred_probs": adjust}
     for method, adjust in itertools.product(("self_confidence", "normalized_margin"), (False, True))
 ] + [{"method": "confidence_weighted_entropy"}]
-FILTERS = ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning", "predicted_neq_given")
-FILTERS += ("low_normalized_margin", "low_self_confidence")
+FILTERS: list[dict[str, Any]] = [
+    {"filter_by": kind}
+    for kind in ("prune_by_class", "both", "confident_learning", "predicted_neq_given")
+    + ("low_normalized_margin", "low_self_confidence")
+]
 
 #: Where cleanlab's probabilities come from; the first of each table with cleanlab's own defaults.
 PEERS: dict[str, dict[str, Any]] = {
@@ -171,13 +175,13 @@ def cleanlab(data: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> Ite
     making = Clock()
     probabilities.out_of_sample = making(cache_one(probabilities.out_of_sample))
     once = 0.0
-    for score, kind in itertools.product(SCORES, FILTERS):
-        sockets = {"weighter": {"cleanlab": {**settings, **score, "filter_by": kind}}}
+    for varied in (*SCORES, *FILTERS):
+        sockets = {"weighter": {"cleanlab": {**settings, **varied}}}
         before = making.seconds
         row, quality, wrong = detect(data, sockets, top=1000)
         spent = making.seconds - before
         once = max(once, spent)
-        row = {**row, "making": once, "judging": row["judging"] - spent, "score": score, "filter": kind}
+        row = {**row, "making": once, "judging": row["judging"] - spent, "varied": varied}
         yield row, quality, wrong
 
 
