@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from noisyrun.api import Stage
 from noisyrun.api.hooks import Lifecycle
 from noisyrun.api.plugin import API_VERSION, DiscoverySpec
 from noisyrun.bench.positions import positions
 from noisyrun.bench.suite import load
 from noisyrun.cli import VERBS
 from noisyrun.config.resolve import resolve
+from noisyrun.plugins import discover
 from noisyrun.report.summary import Part, Summary
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -162,6 +164,35 @@ def test_every_plugin_of_the_catalogue_is_documented():
         socket = sockets.get(row["kind"], row["kind"])
         assert f"| `{row['name']}` | {socket} | {row['package']} | {row['paper']} | {row['status']} |" in text
         assert f"`{row['name']}`" in readme
+
+
+#: What a page of a method tells, by what its headings begin with.
+SECTIONS = ("What (it|they) assumes?", "How (it|they) works?", "Settings that matter", "When (it|they) fails?")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=lambda page: page.name)
+def test_a_page_of_a_method_says_what_it_assumes_how_it_works_its_settings_and_when_it_fails(page):
+    text = page.read_text(encoding="utf-8")
+    assert [section for section in SECTIONS if not re.search(f"^## {section}", text, re.MULTILINE)] == []
+    assert "```bash\n" in text
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=lambda page: page.name)
+def test_settings_that_a_page_explains_are_settings_of_a_plugin_or_of_a_stage(page):
+    registry = discover()
+    known = {name for key in registry.plugins for name in registry.config_class(*key).model_fields}
+    known |= set(Stage.model_fields)
+    _, _, part = page.read_text(encoding="utf-8").partition("## Settings that matter")
+    cells = re.findall(r"^\| (`[^|]+) \|", part.partition("\n## ")[0], re.MULTILINE)
+    named = {name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)}
+    assert named
+    assert named - known == set()
+
+
+def test_every_distribution_of_plugins_has_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "methods").glob("*.md"))
+    for folder in (ROOT / "plugins").iterdir():
+        assert f"`noisyrun-{folder.name}`" in text
 
 
 def test_every_verb_is_documented():

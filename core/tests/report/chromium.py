@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
+
+#: Seconds after which something will not come any more; a busy machine is slow.
+PATIENCE = 60
 
 BINARY = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -42,9 +47,9 @@ class Chromium:
         os.close(back)
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.ask("Page.enable")
+        self.ask("Page.bringToFront")  # a page behind another draws nothing
         self.ask("Page.navigate", url=page.as_uri())
-        self.wait("Page.loadEventFired")
+        self.until(f"location.href === {json.dumps(page.as_uri())} && document.readyState === 'complete'")
 
     def ask(self, method: str, **parameters: Any) -> Any:
         """Send a command to the page, and wait for its result."""
@@ -55,6 +60,22 @@ class Chromium:
         found = self.ask("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def until(self, condition: str) -> None:
+        """Wait until an expression on the page is true."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            found = self.ask("Runtime.evaluate", expression=condition, returnByValue=True)
+            if found["result"].get("value") is True:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"not true after {PATIENCE} s: {condition}")
+
+    def reload(self) -> None:
+        """Load the page again."""
+        self.run("window.before = true")
+        self.ask("Page.reload")
+        self.until("window.before === undefined && document.readyState === 'complete'")
 
     def press(self, key: str) -> None:
         """Press a key."""
@@ -115,6 +136,7 @@ class Chromium:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
+            assert select.select([self._in], [], [], PATIENCE)[0], f"Chromium said nothing for {PATIENCE} s"
             chunk = os.read(self._in, 1 << 16)
             assert chunk, "Chromium ended"
             self._buffer += chunk

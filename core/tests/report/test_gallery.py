@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from chromium import BINARY, Chromium
-from report_fakes import make_samples
+from PIL import Image
+from report_fakes import Pixels, make_samples
 
 from noisyrun.api import PAD, Labels, Targets, Task
 from noisyrun.data.samples import Samples
@@ -91,6 +94,24 @@ def test_nothing_is_written_without_images(tmp_path: Path) -> None:
     assert not write_page(samples, judged(samples, [0.0, 1.0]), tmp_path / "page.html", run="r", title="t")
 
 
+class Large(Pixels):
+    """Images of 90 by 300 pixels in three channels."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, 3)
+        self.shape = (3, 90, 300)
+
+
+def test_large_images_are_made_smaller_and_small_ones_kept_to_the_pixel(tmp_path: Path) -> None:
+    sizes = {}
+    for name, images in (("small", Pixels(2, 1)), ("large", Large(2))):
+        samples = replace(make_samples(2), images=images)
+        url = content(written(tmp_path, samples, judged(samples, [0.0, 1.0])))["items"][0]["image"]
+        kind, data = url.removeprefix("data:image/").split(";base64,")
+        sizes[name] = kind, Image.open(BytesIO(base64.b64decode(data))).size
+    assert sizes == {"small": ("png", (4, 4)), "large": ("jpeg", (144, 43))}
+
+
 HOSTILE = '</script><img src=x onerror="document.title=1">'
 
 
@@ -142,6 +163,11 @@ def test_a_click_on_the_button_downloads_what_was_judged_with_clicks(browser: Ch
             ["0", HOSTILE, "right"],
             ["1", 'b, "the" second', "wrong"],
         ]
+    for _ in range(5):  # Chromium's storage is a moment behind its pages
+        browser.reload()
+        if "2 judged" in browser.run("at('tell').textContent"):
+            break
+    assert browser.run("document.querySelector('li').dataset.verdict") == "right"
 
 
 #: How many cards the browser draws; what is on those far from what is seen is left out of layout and paint.
@@ -160,14 +186,32 @@ def test_of_thousands_of_cards_only_those_near_the_eye_are_drawn(tmp_path: Path)
         assert browser.run("[data.items.length, document.querySelectorAll('li').length]") == [count, 120]
         browser.run("window.scrollTo(0, document.body.scrollHeight)")
         # What comes into sight is made when it does: a page's worth at a time.
-        browser.run("new Promise(done => { const look = () => drawn > 120 ? done() : setTimeout(look, 20); look(); })")
+        browser.until("drawn > 120")
         assert browser.run("document.querySelectorAll('li').length") <= 360
         browser.run("{ while (drawn < shown.length) draw(); }")
-        browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert browser.run("document.querySelectorAll('li').length") == count
-        assert 0 < browser.run(DRAWN) < 150
+        browser.until(f"{DRAWN} < 150")
+        assert browser.run(DRAWN) > 0
         browser.run("{ at('find').value = 'class 39'; at('find').dispatchEvent(new Event('input')); }")
         assert browser.run("[shown.length, document.querySelectorAll('li').length]") == [110, 110]
+    finally:
+        browser.close()
+
+
+@in_browser
+def test_a_card_of_several_labels_asks_about_one_and_shows_them_all(tmp_path: Path) -> None:
+    labels = Labels(torch.tensor([[0, 1], [1, PAD]]))
+    samples = replace(make_samples(2), labels=labels, task=Task(("sea", "dog"), "multi"))
+    state = replace(judged(samples, [1.0, 1.0]), pair_score=torch.tensor([[0.5, 0.1], [0.3, 0.0]]))
+    browser = Chromium(written(tmp_path, samples, state), tmp_path / "profile")
+    try:
+        told = browser.run(
+            "[...document.querySelectorAll('dl')].map(dl => dl.innerText.split(/\\s*\\n\\s*/).join(' '))"
+        )
+        assert told[0].startswith("says dog all labels sea, dog")
+        browser.run("document.querySelector('li').focus()")
+        browser.press("w")
+        assert browser.run("verdictsAsCsv()") == 'index,label,verdict\n0,"dog",wrong\n'
     finally:
         browser.close()
 
