@@ -137,9 +137,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     terminalreporter.section("noisyrun beside its floor")
     what = "CPU seconds" if config.stash[_CLOCK] is cpu_seconds else "seconds by the clock"
-    for device in list(config.stash[_MACHINES]) or [torch.device("cpu")]:
+    machines = config.stash[_MACHINES]
+    for device in list(machines) or [torch.device("cpu")]:
         terminalreporter.write_line(about(device))
-    for machine in config.stash[_MACHINES].values():
+    for machine in machines.values():
         terminalreporter.write_line(f"best seen: {machine}")
     terminalreporter.write_line(f"least {what} of each:")
     terminalreporter.write_line("")
