@@ -101,7 +101,7 @@ def kmeans_batch(
     """Several problems of k-means, such as one a class.
 
     Many at once, in far fewer and larger operations: on a GPU as many as the memory allows, on a CPU as many small ones
-    as stay in its cache, where a large one fills the machine by itself.
+    as stay in its cache, where a large one fills the machine by itself. What is not said here is as in `kmeans`.
 
     Parameters
     ----------
@@ -109,8 +109,6 @@ def kmeans_batch(
         Float [n, d] each, n ≥ 1 and different from one to the next; read as they are needed.
     generators
         One a problem, so that its draws are the same whichever others are solved with it, or on which process.
-
-    See `kmeans` for the rest.
     """
     if k < 1 or restarts < 1:
         raise ValueError(f"k-means needs k ≥ 1 and restarts ≥ 1 (got {k} and {restarts})")
