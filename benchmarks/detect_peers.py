@@ -49,7 +49,7 @@ OURS: dict[str, dict[str, Any]] = {
 }
 OURS_WITH_LOGITS = {**OURS, "discriminant, half the logits": {"weighter": {"discriminant": {"predictions": 0.5}}}}
 
-#: Ways to score and to decide: each is varied alone, since neither depends on the other; cleanlab's defaults come first.
+#: Ways to score and to decide: each is varied alone, for neither depends on the other. cleanlab's defaults come first.
 SCORES: list[dict[str, Any]] = [
     {"method": method, "adjust_pred_probs": adjust}
     for method, adjust in itertools.product(("self_confidence", "normalized_margin"), (False, True))
