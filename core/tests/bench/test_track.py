@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from typing import ClassVar
@@ -11,6 +12,7 @@ import pytest
 from noisyrun.bench.store import Expanded, Place, Result, Results
 from noisyrun.bench.suite import Suite
 from noisyrun.bench.track import Tracker, recorded
+from noisyrun.tracking import suites
 from noisyrun.tracking.suites import CELL_TAG, SUITE_TAG, WHOLE_TAG, SuiteRecorder
 
 pytest.importorskip("mlflow")
@@ -196,8 +198,26 @@ def test_a_store_that_cannot_be_opened_is_said_once_and_ends_no_sweep(tmp_path):
     tracker.close()
     tracker.close()
     assert len(heard) == 1
-    assert heard[0].startswith("MLflow: stopped recording (")
-    assert heard[0].endswith("; the sweep goes on, and the next one records what is missing")
+    assert heard[0].startswith("MLflow: not everything is recorded (")
+    assert heard[0].endswith("; the next sweep records what is missing")
+
+
+def test_a_cell_that_cannot_be_recorded_leaves_the_others(results, monkeypatch, capsys):
+    start = {"uri": f"sqlite:///{results.path / 'mlflow.db'}", "experiment": "noisyrun", "results": str(results.path)}
+    start |= {"suite": "name", "title": "A suite", "cells": ["a", "b"], "tags": {}}
+    end(results, "a")
+    end(results, "b")
+    broken = {**message("a"), "parameters": {"epochs": "2", "": "no name"}}
+    told = [start, broken, message("b")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(json.dumps(one) + "\n" for one in told)))
+    monkeypatch.setattr("os.nice", lambda increment: None)
+    with pytest.raises(SystemExit) as code:
+        suites.main()
+    assert code.value.code == 1
+    assert capsys.readouterr().err.startswith("a · digits: ")
+    _, nested = runs(results)
+    assert nested["b"].info.status == "FINISHED"
+    assert WHOLE_TAG not in nested["a"].data.tags  # the next sweep tries again
 
 
 def test_without_mlflow_one_line_says_what_to_install(tmp_path, monkeypatch):

@@ -164,7 +164,7 @@ class Tracker(Listener):
         log = self.results.path / "mlflow.log"
         lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
         why = f" ({lines[-1][:300]})" if lines else ""
-        return f"MLflow: stopped recording{why}; the sweep goes on, and the next one records what is missing"
+        return f"MLflow: not everything is recorded{why}; the next sweep records what is missing"
 
 
 def _own_name(folder: Path, title: str) -> str:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -182,13 +182,22 @@ def main() -> None:
     with (Path(start["results"]) / ".mlflow.alive").open("a") as alive:
         fcntl.flock(alive, fcntl.LOCK_SH)
         recorder = SuiteRecorder(start)
-        for message in messages:
-            recorder.cell(message)
-        try:
+        lost = [message for message in messages if not _record(recorder, message)]
+        # Where another process is at work on the suite, that one will say how it stands.
+        with suppress(BlockingIOError):
             fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # another process is at work on the suite, and will say how it stands
-        recorder.end()
+            recorder.end()
+    sys.exit(1 if lost else 0)
+
+
+def _record(recorder: SuiteRecorder, message: Mapping[str, Any]) -> bool:
+    """Record a cell; one that cannot be recorded leaves the others."""
+    try:
+        recorder.cell(message)
+    except Exception as error:
+        print(f"{message['name']}: {' '.join(str(error).split())}", file=sys.stderr)
+        return False
+    return True
 
 
 if __name__ == "__main__":
