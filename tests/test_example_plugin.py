@@ -185,3 +185,8 @@ def test_it_imports_what_the_record_of_the_public_surface_has_and_no_more(
     (tmp_path / "method.py").write_text(code + "from noisyrun.testing import make_bank\nops.unit, ops.no_such\n")
     found = [line.split(": ")[1].split(" is ")[0] for line in surface.strange(tmp_path)]
     assert found == ["noisyrun.api.labels.scatter", "noisyrun.engine", "noisyrun.api.ops.no_such"]
+
+
+@pytest.mark.parametrize("plugin", sorted((EXAMPLE.parents[2] / "plugins").iterdir()), ids=lambda plugin: plugin.name)
+def test_so_do_the_plugins_of_this_repository(plugin: Path, script: Callable[[str], ModuleType]) -> None:
+    assert script("surface").strange(plugin / "src") == []

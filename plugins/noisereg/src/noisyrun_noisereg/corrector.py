@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from noisyrun.api import MIX, PAD, Batch, LabelCorrector, Labels, Needs, OnlinePart, Task
-from noisyrun.api.labels import scatter
+from noisyrun.api import MIX, PAD, Batch, LabelCorrector, Labels, Needs, OnlinePart, Targets, Task
 from noisyrun_noisereg import equations
 from noisyrun_noisereg.config import NoiseregConfig
 
@@ -137,10 +136,15 @@ def _weighed(
     listed = (labels.classes != PAD).to(logits.dtype)
     values = listed if values is None else values
     if multi:
-        spread = None if weights is None else 1 + scatter(labels.classes, (weights - 1) * listed, logits.shape[1])
-        dense = scatter(labels.classes, values, logits.shape[1]).clamp(max=1)
+        spread = None if weights is None else 1 + _dense(labels.classes, (weights - 1) * listed, logits.shape[1])
+        dense = _dense(labels.classes, values, logits.shape[1]).clamp(max=1)
     else:
         weighed = values if weights is None else values * weights * listed
         spread = weighed.sum(1, keepdim=True)
-        dense = scatter(labels.classes, weighed, logits.shape[1]) / spread.clamp(min=1e-12)
+        dense = _dense(labels.classes, weighed, logits.shape[1]) / spread.clamp(min=1e-12)
     return equations.cross_entropy(logits, dense, known, spread), given
+
+
+def _dense(classes: Tensor, values: Tensor, num_classes: int) -> Tensor:
+    """[B, C]: values [B, k] in the places of their classes, 0 elsewhere."""
+    return Targets(classes, values, values.new_zeros(len(classes))).dense(num_classes)
