@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -35,16 +36,17 @@ PAGES = [
     ),
 ]
 #: What stands before a block of Python says how it is tested: run here, run with the other blocks of its page as one
-#: file (test_generated.py), or the same as a file of the example plugin.
-MARKS = ("runs", "file", "example: ")
+#: file (test_generated.py), the same as a file of the example plugin; or, where it reads what only a long run leaves,
+#: compiled, and what it imports imported.
+MARKS = ("runs", "file", "example: ", "imports")
 BLOCK = re.compile(r"(?:<!-- (?P<mark>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)```", re.DOTALL)
 #: A script of this repository and what it is given.
 SCRIPT = re.compile(r"\bpython ((?:benchmarks|core|plugins|scripts|tests)/\S+\.py)([^\n#]*)")
 
 
 def told(page: Path) -> str:
-    """The text of a page, with commands of several lines on one."""
-    return re.sub(r" *\\\n *", " ", page.read_text(encoding="utf-8"))
+    """The text of a page, with commands of several lines on one, and underscores that running text has to escape."""
+    return re.sub(r" *\\\n *", " ", page.read_text(encoding="utf-8")).replace(r"\_", "_")
 
 
 def blocks(language: str) -> Iterator[tuple[str, str, str]]:
@@ -79,6 +81,14 @@ def test_python_in_the_documentation_runs(page, text, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     exec(compile(text, page, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("page", "text"), [(page, text) for page, text, mark in blocks("python") if mark == "imports"])
+def test_python_that_reads_a_long_run_compiles_and_its_imports_are_there(page, text):
+    tree = ast.parse(text, page)
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert tree.body
+    exec(compile(tree, page, "exec"), {})
 
 
 def test_the_guide_for_authors_shows_the_example_plugin_as_it_is():
