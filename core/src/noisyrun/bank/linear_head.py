@@ -11,6 +11,8 @@ from noisyrun.api.task import Task
 
 #: Values of the matrix that is fitted, at most: 512 MB in single precision. More samples than that are drawn from.
 _VALUES = 1 << 27
+#: Logits held at once. Whole matrices of them, allocated at every step, would leave holes in memory that add up to GBs.
+_LOGITS = 1 << 18
 
 
 def fit_linear_head(
@@ -41,18 +43,26 @@ def fit_linear_head(
         rows = rows[order.sort().values]
     taken = (features if len(rows) == len(features) else features[rows]).to(device).float()
     mean, std = taken.mean(0), taken.std(0, correction=0).clamp(min=1e-6)
-    inputs = (taken - mean) / std
+    inputs = (taken - mean).div_(std)
+    del taken
     weight = torch.zeros(task.num_classes, features.shape[1], device=device, requires_grad=True)
     bias = torch.zeros(task.num_classes, device=device, requires_grad=True)
+    size = max(256, _LOGITS // task.num_classes)
     wanted = labels.take(rows).to(device)
+    places = torch.arange(len(inputs), device=device)
+    parts = [(part, wanted.take(at)) for part, at in zip(inputs.split(size), places.split(size))]
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_change=1e-7, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        logits = functional.linear(inputs, weight, bias)
-        loss = _loss(logits, wanted, task) + penalty * (weight * weight).sum() / (2 * len(inputs))
+        loss = penalty * (weight * weight).sum() / (2 * len(inputs))
         loss.backward()
-        return loss
+        total = loss.detach()
+        for features, own in parts:
+            loss = _loss(functional.linear(features, weight, bias), own, task) / len(inputs)
+            loss.backward()
+            total = total + loss.detach()
+        return total
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[arg-type]
@@ -65,9 +75,9 @@ def fit_linear_head(
 
 
 def _loss(logits: Tensor, labels: Labels, task: Task) -> Tensor:
-    """Mean loss of the samples."""
+    """Loss of the samples, added up."""
     if not task.multi:
-        return functional.cross_entropy(logits, labels.single)
+        return functional.cross_entropy(logits, labels.single, reduction="sum")
     known = labels.known_mask(task.num_classes)
     each = functional.binary_cross_entropy_with_logits(logits, labels.multi_hot(task.num_classes), reduction="none")
-    return (each * known).sum() / len(logits)
+    return (each * known).sum()
