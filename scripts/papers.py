@@ -102,7 +102,7 @@ def found() -> Iterator[str]:
     if not judged:
         return
     counts = Counter(verdict.outcome for verdict in judged)
-    yield f"Of {len(judged)} claims: {', '.join(f'{counts[name]} {name}' for name in OUTCOMES)}.\n"
+    yield f"Claims tested: {len(judged)}. {'; '.join(f'{name}: {counts[name]}' for name in OUTCOMES)}.\n"
     yield "| claim | source | verdict | difference | suite |"
     yield "| --- | --- | --- | --- | --- |"
     for one in judged:
