@@ -134,6 +134,11 @@ def test_cross_entropy_without_the_headline_measure_is_told(tmp_path: Path) -> N
     ]
 
 
+def test_that_cross_entropy_corrects_no_labels_is_no_fault(tmp_path: Path) -> None:
+    (found,) = marks(tmp_path, {}, fakes.suite(measure="label_accuracy.after"))
+    assert (found.code, found.breaks) == ("reference", False)
+
+
 def test_cross_entropy_that_judges_labels_is_marked(tmp_path: Path) -> None:
     found = marks(tmp_path, lambda _: fakes.summary(0.5, **OTHER))
     assert "reference" in codes(found, "cross entropy")
@@ -147,22 +152,42 @@ def test_settings_of_cross_entropy_itself_are_told(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("uses", "code", "switch"),
+KINDS = pytest.mark.parametrize(
+    ("kind", "code", "switch"),
     [("verification", "verification", "verification"), ("clean", "trusted-labels", "clean_labels")],
 )
+
+
+@KINDS
+@pytest.mark.parametrize("needed", [True, False])
 @pytest.mark.parametrize("permitted", [True, False])
-def test_who_learns_from_checked_labels_is_told_permitted_or_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uses: str, code: str, switch: str, permitted: bool
+def test_who_learns_from_checked_labels_or_may_is_told_permitted_or_not(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    code: str,
+    switch: str,
+    needed: bool,
+    permitted: bool,
 ) -> None:
-    monkeypatch.setattr(evidence, "_needs", lambda config: frozenset({uses} if config["weighter"] else ()))
-    given = {"verify": "0.05", "clean": "0.1"}
+    monkeypatch.setattr(evidence, "_needs", lambda config: frozenset({kind} if config["weighter"] and needed else ()))
+    lineage = {"verified": 50, "clean": 0} if kind == "verification" else {"verified": 0, "clean": 50}
 
     def outcome(position: Position) -> dict[str, Any]:
-        return fakes.summary(0.5, config={**given, **(OTHER["config"] if position.method == "A" else {})})
+        own = OTHER["config"] if position.method == "A" else {}
+        return fakes.summary(0.5, data={"lineage": lineage}, config=own)
 
-    found = marks(tmp_path, outcome, fakes.suite(fairness={switch: permitted}))
-    assert [(mark.method, mark.code, mark.breaks) for mark in found] == [("A", code, not permitted)]
+    (found,) = marks(tmp_path, outcome, fakes.suite(fairness={switch: permitted}))
+    assert (found.method, found.code, found.breaks) == ("A", code, not permitted)
+    words = "verification labels" if kind == "verification" else "trusted labels"
+    assert found.text == (f"learns from {words} (50)" if needed else f"is given {words} (50), and may learn from them")
+
+
+@KINDS
+def test_plain_training_given_checked_labels_learns_from_none(
+    tmp_path: Path, kind: str, code: str, switch: str
+) -> None:
+    assert marks(tmp_path, lambda _: fakes.summary(0.5, config={"verify": "0.05", "clean": "0.05"})) == []
 
 
 def test_fine_tuning_on_the_clean_subset_is_learning_from_trusted_labels(tmp_path: Path) -> None:
@@ -175,10 +200,9 @@ def test_a_stage_on_trusted_labels_is_learning_from_them(tmp_path: Path, stage: 
     assert "trusted-labels" in codes(found)
 
 
-def test_of_a_plugin_that_is_not_here_what_it_was_given_is_told(tmp_path: Path) -> None:
-    found = marks(tmp_path, {"config": {"weighter": {"nowhere": {}}, "verify": "0.05"}})
-    assert [mark.code for mark in found] == ["verification"]
-    assert "cannot be told" in found[0].text
+def test_a_plugin_that_is_not_here_may_learn_from_what_it_was_given(tmp_path: Path) -> None:
+    (found,) = marks(tmp_path, {"config": {"weighter": {"nowhere": {}}, "verify": "0.05"}})
+    assert found.text == "is given verification labels (0.05), and may learn from them"
 
 
 def test_a_headline_chosen_on_the_test_set_is_marked_for_the_whole_table(tmp_path: Path) -> None:

@@ -199,7 +199,9 @@ def _reference(case: Case) -> Iterator[Mark]:
             yield case.mark("reference", "plain cross entropy has no result: nothing to compare with", comparison)
         elif not case.table.values(comparison, name, case.headline.key):
             text = f"plain cross entropy has no {case.headline.title}: nothing to compare with"
-            yield case.mark("reference", text, comparison)
+            # Who judges no label corrects none and finds none: that is no fault.
+            expected = case.headline.group not in ("labels", "detection")
+            yield case.mark("reference", text, comparison, breaks=expected)
         if any(one.plugins("weighter") or one.plugins("corrector") for one in found):
             text = "what stands as plain cross entropy has a plugin that judges labels"
             yield case.mark("reference", text, comparison, name)
@@ -246,28 +248,31 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str
 
 
 def _labels(case: Case) -> Iterator[Mark]:
-    """Who learns from verification labels or trusted ones is marked."""
+    """Who learns from verification labels or trusted ones, or is given them and may, is marked."""
     rules = case.table.suite.fairness
     for comparison, method, found in case.table.rows():
-        used = [case.uses.of(one) for one in found if one.finished]
-        if not used:
-            continue
-        certain = frozenset[str]().union(*(one for one in used if one is not None))
-        unknown = None in used
-        one = next(one for one in found if one.finished)
-        for what, code, setting, words, permitted in (
+        ended = [one for one in found if one.finished]
+        for need, code, setting, words, permitted in (
             ("verification", "verification", "verify", "verification labels", rules.verification),
             ("clean", "trusted-labels", "clean", "trusted labels", rules.clean_labels),
         ):
-            given = one.config.get(setting)
-            if what in certain:
-                text = f"learns from {words}{f' ({given})' if given else ''}"
-                yield case.mark(code, text, comparison, method, breaks=not permitted)
-            elif unknown and given:
-                text = (
-                    f"is given {words} ({given}); whether it learns from them cannot be told: its plugins are not here"
-                )
-                yield case.mark(code, text, comparison, method, breaks=not permitted)
+            given = next((text for one in ended if (text := _given(one, need, setting))), "")
+            if any(need in (case.uses.of(one) or ()) for one in ended):
+                text = f"learns from {words}{given}"
+            elif given and any(one.plugins(kind) for one in ended for kind in _JUDGES):
+                # A plugin that needs none may still take those it finds, as a builder of prototypes does.
+                text = f"is given {words}{given}, and may learn from them"
+            else:
+                continue
+            yield case.mark(code, text, comparison, method, breaks=not permitted)
+
+
+def _given(evidence: Evidence, need: str, setting: str) -> str:
+    """How many checked labels a run was given, in brackets; empty where none."""
+    count = (evidence.data.get("lineage") or {}).get("verified" if need == "verification" else "clean")
+    if count is not None:
+        return f" ({count:,})" if count else ""
+    return f" ({evidence.config[setting]})" if evidence.config.get(setting) else ""
 
 
 def _oracle(case: Case) -> Iterator[Mark]:
