@@ -18,8 +18,6 @@ from noisyrun.bank.stores import Store
 
 #: More rows than this in a block gain no speed, and leave a progress bar without steps.
 _MOST_ROWS = 65_536
-#: Bytes of features in a block on a CPU: memory for more is taken from the system anew, and cleared, for every block.
-_MOST_BYTES = 1 << 24
 #: float32 [R, D] or [R, C] tensors that a method is assumed to hold at once while it works on a block.
 _COPIES = 4
 
@@ -133,10 +131,7 @@ class StoredBank(FeatureBank):
     def block_rows(self) -> int:
         """Rows in a block by default: what fits the budget when a method holds a few [R, D] and [R, C] of it."""
         row = 4 * _COPIES * (self.dim + self.num_classes)
-        most = min(self.memory // row, _MOST_ROWS)
-        if self.device.type == "cpu":
-            most = min(most, _MOST_BYTES // (4 * self.dim))
-        return max(1, most)
+        return max(1, min(_MOST_ROWS, self.memory // row))
 
     def of_class(self, c: int) -> Tensor:
         return self._rows_by_class[self._class_starts[c] : self._class_starts[c + 1]]
