@@ -141,11 +141,11 @@ def page() -> str:
 def _suite(kept: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {_plain(kept['title'])}\n"
     if kept["about"]:
-        yield f"{_plain(kept['about'])}\n"
+        yield f"{_words(kept['about'])}\n"
     yield f"    {kept['command']}\n"
     yield f"{_where(kept)}\n"
     if kept["differs"]:
-        yield f"What differs from the published protocol: {_plain(kept['differs'])}\n"
+        yield f"What differs from the published protocol: {_words(kept['differs'])}\n"
     for measure in kept["measures"]:
         yield from _table(kept, measure, headline=measure is kept["measures"][0])
     for sign, method, text, breaks in kept["marks"]:
@@ -228,7 +228,20 @@ def _rows(head: Sequence[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
 
 def _plain(text: object) -> str:
     """Text that Markdown leaves as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(str(text).split()))
+    return _spaced(str(text)).strip()
+
+
+def _words(text: str) -> str:
+    """Text of a suite, in which backticks enclose code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return _plain(text)
+    return "`".join(part if at % 2 else _spaced(part) for at, part in enumerate(parts)).strip()
+
+
+def _spaced(text: str) -> str:
+    """Text that Markdown leaves as it is, with the spaces around it."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", re.sub(r"\s+", " ", text))
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ def test_what_is_kept_comes_back_on_the_page(results_page: Any, tmp_path: Path) 
     fakes = load(ROOT / "core" / "tests" / "bench" / "bench_fakes.py")
     suite = fakes.suite(
         title="Digits | of *all* kinds",
+        about="Made by `a_script.py`, not by_hand.",
         data=[{"name": "digits"}, {"name": "letters"}],
         claim=[{"text": "A is better.", "source": "a paper", "better": "A", "worse": "B"}],
     )
@@ -65,6 +66,7 @@ def test_what_is_kept_comes_back_on_the_page(results_page: Any, tmp_path: Path) 
     assert kept["comparisons"][0]["rows"][1]["values"]["accuracy.best_noisy_val"]["n"] == 3
     page = results_page.page()
     assert "## Digits \\| of \\*all\\* kinds" in page
+    assert "Made by `a_script.py`, not by\\_hand." in page
     assert "| A | **90.17 ± 0.21** ▲ | **90.17 ± 0.21** ▲ | 1.0 | 1.00 |" in page
     assert "**Seconds, s**" in page
     assert "2 of 3 seeds: seed 1 failed: out of memory" in page

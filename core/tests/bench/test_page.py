@@ -55,6 +55,12 @@ def test_the_verdict_says_when_nothing_beats_plain_training(tmp_path):
     assert "No method is ahead of cross entropy beyond noise. Not told apart from it: A." in said
 
 
+def test_a_wide_interval_whose_pairs_all_agree_says_so(tmp_path):
+    found = measured(tmp_path, ce=(0.80, 0.80, 0.80), A=(0.81, 0.81, 0.89))
+    said = read(page(found), "comparison-1")
+    assert "+3.67 ≈ within noise −7.81 to +15.14, p = 0.25 all 3 pairs above 0" in said
+
+
 def test_one_seed_says_nothing_about_noise(tmp_path):
     made = suite(seeds=[0])
     found = analyse(folder(tmp_path, made, lambda position: summary(0.9 if position.method == "A" else 0.8)))
@@ -143,6 +149,17 @@ def test_names_from_data_stay_text():
     assert HOSTILE not in text
     assert text.count("</script>") == 1
     assert "<img" not in text
+
+
+@pytest.mark.parametrize(
+    ("about", "shown"),
+    [
+        ("made by `a < b`, once", "made by <code>a &lt; b</code>, once"),
+        ("a lone ` and <b>", "a lone ` and &lt;b&gt;"),
+    ],
+)
+def test_backticks_in_the_words_of_a_suite_enclose_code(about, shown):
+    assert f'<p class="about">{shown}</p>' in page(analysis(methods=("A",), noises=("a",), about=about))
 
 
 def test_characters_that_no_page_may_hold_are_replaced(tmp_path):

@@ -142,8 +142,7 @@ def test_a_curve_is_chosen(browser: Chromium) -> None:
 def test_nothing_is_loaded_nothing_fails_and_data_stay_text(browser: Chromium) -> None:
     for domain in ("Runtime", "Log", "Network"):
         browser.ask(f"{domain}.enable")
-    browser.ask("Page.reload")
-    browser.wait("Page.loadEventFired")
+    browser.reload()
     assert browser.run("document.title") == HOSTILE
     assert browser.run("document.querySelectorAll('img, script').length") == 1
     assert browser.run("performance.getEntriesByType('resource').length") == 0
@@ -204,16 +203,14 @@ def test_a_screen_reader_finds_its_way(browser: Chromium) -> None:
 def test_without_scripts_all_of_it_is_there(browser: Chromium) -> None:
     browser.ask("Emulation.setScriptExecutionDisabled", value=True)
     try:
-        browser.ask("Page.reload")
-        browser.wait("Page.loadEventFired")
+        browser.reload()
         shown = "[...document.querySelectorAll('{}')].every(one => one.checkVisibility())"
         for selector in ("[data-g]", ".ci", ".sd", ".chosen", ".sign", ".notes li"):
             assert browser.run(shown.format(selector)), selector
         assert not browser.run("document.querySelector('.tools').checkVisibility()")
     finally:
         browser.ask("Emulation.setScriptExecutionDisabled", value=False)
-        browser.ask("Page.reload")
-        browser.wait("Page.loadEventFired")
+        browser.reload()
 
 
 def test_printing_opens_what_is_folded(browser: Chromium) -> None:

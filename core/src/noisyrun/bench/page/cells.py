@@ -23,6 +23,8 @@ class Cell:
         Mean, standard deviation, interval of the mean, difference from plain cross entropy; empty where there is none.
     p
         The corrected p of a difference.
+    side
+        Of a difference within noise, on which side of 0 all its pairs lie, where they do.
     outcome
         Of a difference: better, worse, within noise, unknown.
     sort
@@ -36,6 +38,7 @@ class Cell:
     interval: str = ""
     difference: str = ""
     p: str = ""
+    side: str = ""
     outcome: str = ""
     sort: float | None = None
     best: bool = False
@@ -72,11 +75,14 @@ def against(paired: Paired | None, measure: Measure) -> Cell:
     """A difference as the content of a cell of its own."""
     if paired is None:
         return Cell()
+    alone = paired.outcome == "within noise" and paired.n in (paired.above, paired.below)
+    side = f"all {paired.n} pairs {'above' if paired.above else 'below'} 0" if alone else ""
     p = "" if paired.holm is None else "p < 0.001" if paired.holm < 0.001 else f"p = {paired.holm:.2g}"
     return Cell(
         shown=shown(measure, paired.mean, sign=True),
         interval=_between(paired, measure),
         p=p,
+        side=side,
         outcome=paired.outcome,
         sort=paired.mean,
     )
