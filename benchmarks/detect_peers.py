@@ -47,7 +47,11 @@ OURS: dict[str, dict[str, Any]] = {
         "weighter": {"discriminant": {}, **CONSISTENCY},
     },
 }
-OURS_WITH_LOGITS = {**OURS, "discriminant, half the logits": {"weighter": {"discriminant": {"predictions": 0.5}}}}
+OURS_WITH_LOGITS = {
+    **OURS,
+    "discriminant, half the logits": {"weighter": {"discriminant": {"predictions": 0.5}}},
+    "discriminant, half the logits, ridge 3": {"weighter": {"discriminant": {"predictions": 0.5, "ridge": 3.0}}},
+}
 
 #: Ways to score and to decide: each is varied alone, for neither depends on the other. cleanlab's defaults come first.
 SCORES: list[dict[str, Any]] = [
