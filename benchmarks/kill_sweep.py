@@ -4,7 +4,8 @@
     python benchmarks/kill_sweep.py shards
 
 ``kill`` runs a small suite on digits unbroken, then again with ``kill -9`` of the sweep's process at random moments,
-KILLS in all (10), each time resumed by the same command. ``shards`` runs it as ``--shard 1/2`` and ``--shard 2/2`` at
+KILLS in all (10), each time resumed by the same command; every third moment counts from the start of the process, the
+others from when its first cell is at work. ``shards`` runs it as ``--shard 1/2`` and ``--shard 2/2`` at
 the same time, then as two processes without shards, into one results folder and one MLflow database. Both hold
 ``results.csv`` against that of the unbroken sweep, but for times, memory, dates and the machine; ``cells/ID/log.txt``
 against each cell running once; and MLflow against one parent, one run a cell and each epoch once. The exit code is
@@ -28,6 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from noisyrun.bench.store import Results, is_volatile
+from noisyrun.engine import checkpoint
 from noisyrun.run_folder import CHECKPOINT
 
 # One thread: the result must not depend on how many cores happen to be free.
@@ -105,12 +107,18 @@ def recorded(out: Path, cells: int) -> list[str]:
     return wrong
 
 
+def at_work(out: Path) -> bool:
+    """Whether a cell is being worked on."""
+    return any(Results(out).claimed(cell.name) for cell in (out / "cells").glob("*"))
+
+
 def standing(out: Path) -> str:
-    """What a kill left: cells that have ended, and those in the middle."""
+    """What a kill left: cells that have ended, and how far the one in the middle had come."""
     cells = [cell.name for cell in (out / "cells").glob("*")]
-    ended = sum(Results(out).result(cell) is not None for cell in cells)
-    saved = sum((out / "cells" / cell / "run" / CHECKPOINT).exists() for cell in cells)
-    return f"{ended} cells ended, {len(cells) - ended} begun, {saved} of these with a checkpoint"
+    begun = [cell for cell in cells if Results(out).result(cell) is None]
+    saved = [file for cell in begun if (file := Results(out).run(cell) / CHECKPOINT).exists()]
+    steps = ", ".join(f"at step {checkpoint.load(file)['progress']['steps']}" for file in saved) or "no checkpoint"
+    return f"{len(cells) - len(begun)} cells ended, {len(begun)} begun ({steps})"
 
 
 def left_running(out: Path) -> int:
@@ -127,7 +135,10 @@ def kill(folder: Path, suite: Path, want: list[dict[str, str]], span: float, kil
         out = folder / f"killed-{sweep}"
         while True:
             process = start(suite, out)
-            moment = chance.uniform(0, span / 3)
+            if count % 3:
+                while not at_work(out) and process.poll() is None:
+                    time.sleep(0.1)
+            moment = chance.uniform(0, span / (6 if count % 3 else 3))
             try:
                 process.wait(moment if count < kills else None)
                 break
