@@ -11,9 +11,6 @@ from noisyrun.api import FeatureBank, Phase
 from noisyrun_urnet import equations
 from noisyrun_urnet.config import InstanceConfig
 
-#: Samples that pass the image side at a time.
-_PIECE = 1024
-
 
 class Side(nn.Module):
     """Inputs [B, D], standardised, → [B, width].
@@ -79,8 +76,8 @@ class ImageText(nn.Module):
     def embed_images(self, features: Tensor) -> Tensor:
         """[R, D] → [R, width], without gradient."""
         with torch.no_grad():
-            # In pieces, so that what lies between the layers stays near the processor: a block may be large.
-            return torch.cat([self.image(part) for part in features.split(_PIECE)])
+            made: Tensor = self.image(features)
+        return made
 
     def embed_texts(self, texts: Tensor) -> Tensor:
         """[C, d] → [C, width], without gradient."""

@@ -26,6 +26,9 @@ from noisyrun_urnet import equations
 from noisyrun_urnet.config import InstanceConfig
 from noisyrun_urnet.image_text import ImageText, train
 
+#: Samples that are compared with their texts at a time: on a GPU, and on a CPU, whose cache they stay in.
+_PIECE = (1 << 15, 1 << 10)
+
 
 class Instance(SampleWeighter[InstanceConfig]):
     """Weight max(0, cosine) between an image and the text of its observed label, by a model of both sides.
@@ -80,8 +83,14 @@ class Instance(SampleWeighter[InstanceConfig]):
         named = torch.where(block.observed == PAD, labels, block.observed)
         if self.model is None:
             return Judgement(torch.ones(len(block), device=device))
-        images = self.model.to(device).embed_images(block.features)
-        cosine = equations.correlation(images, self.texts.to(device)[named])
+        model, texts = self.model.to(device), self.texts.to(device)
+        size = _PIECE[device.type == "cpu"]
+        cosine = torch.cat(
+            [
+                equations.correlation(model.embed_images(part), texts[which])
+                for part, which in zip(block.features.split(size), named.split(size))
+            ]
+        )
         known = self.known.to(device)[named]
         score = torch.where(known, cosine, 1.0)
         return Judgement(score.clamp(min=0), score, known & (cosine <= 0))
