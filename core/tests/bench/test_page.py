@@ -61,6 +61,11 @@ def test_a_wide_interval_whose_pairs_all_agree_says_so(tmp_path):
     assert "+3.67 ≈ within noise −7.81 to +15.14, p = 0.25 all 3 pairs above 0" in said
 
 
+def test_methods_of_the_same_mean_share_the_best(tmp_path):
+    said = read(page(measured(tmp_path, ce=(0.80, 0.81, 0.82), A=(0.9, 0.9, 0.9), B=(0.9, 0.9, 0.9))), "verdict")
+    assert "A, B share the best mean, 90.00 ± 0.00 %, ahead of all others beyond noise." in said.replace("\u00a0", " ")
+
+
 def test_one_seed_says_nothing_about_noise(tmp_path):
     made = suite(seeds=[0])
     found = analyse(folder(tmp_path, made, lambda position: summary(0.9 if position.method == "A" else 0.8)))
@@ -263,7 +268,7 @@ def test_without_plain_training_nothing_is_compared_with_it(tmp_path):
         return {"detection": {"auroc": 0.9 + 0.01 * position.seed}, "seconds": {"total": 2.0}, "data": {"train": 10}}
 
     text = page(analyse(folder(tmp_path, made, outcome)))
-    assert "has the best mean, 0.910 ± 0.010" in read(text, "verdict")
+    assert "A, B share the best mean, 0.910 ± 0.010" in read(text, "verdict")
     body = text.partition("<body>")[2].partition("<script>")[0]
     assert "Against cross entropy" not in body
     assert "× cross entropy" not in body

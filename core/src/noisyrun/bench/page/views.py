@@ -58,7 +58,7 @@ class Standing:
     Attributes
     ----------
     best, alike
-        The best, and those within noise of it; None where no method has all its seeds.
+        The best, several of the same mean, and those within noise of it; empty where no method has all its seeds.
     first
         The best mean, seeds missing or not.
     told_apart
@@ -71,7 +71,7 @@ class Standing:
         Methods without a result.
     """
 
-    best: Line | None
+    best: tuple[Line, ...]
     first: Line | None
     alike: tuple[Line, ...]
     told_apart: bool
@@ -220,15 +220,15 @@ def _seeds(row: Row) -> str:
 
 def _standing(lines: Sequence[Line]) -> Standing:
     measured = [line for line in lines if line.headline.sort is not None]
-    best = next((line for line in measured if line.row.best), None)
+    best = tuple(line for line in measured if line.row.best)
     others = [line for line in measured if not line.row.reference]
     outcomes = ("better", "worse", "within noise")
     ahead, behind, same = (tuple(one for one in others if one.against.outcome == outcome) for outcome in outcomes)
     return Standing(
         best=best,
         first=measured[0] if measured else None,
-        alike=tuple(one for one in measured if one is not best and one.row.within_noise),
-        told_apart=any(one.row.within_noise is not None for one in measured if one is not best),
+        alike=tuple(one for one in measured if not one.row.best and one.row.within_noise),
+        told_apart=any(one.row.within_noise is not None for one in measured if not one.row.best),
         ahead=ahead,
         behind=behind,
         same=same,
