@@ -25,6 +25,9 @@ from noisyrun_cleannet import equations
 from noisyrun_cleannet.config import CleanNetWeighterConfig
 from noisyrun_cleannet.verification import pairs_of
 
+#: Samples that are embedded at a time: on a GPU, and on a CPU, in whose cache what lies between the layers stays.
+_PIECE = (1 << 15, 1 << 10)
+
 
 class CleanNetWeighter(SampleWeighter[CleanNetWeighterConfig]):
     """Weighs a label by the cosine of its sample to the class, and calls it wrong below a threshold δ.
@@ -81,7 +84,11 @@ class CleanNetWeighter(SampleWeighter[CleanNetWeighterConfig]):
         return Judgement(equations.hard_weight(cosines, self.delta), cosines, wrong)
 
     def _cosines(self, block: Block, labels: Tensor, prototypes: Prototypes) -> Tensor:
-        return class_cosine(prototypes.embed(block.features), labels, prototypes, self.config.similarity)
+        embedded = block.features
+        if prototypes.project is not None:
+            parts = embedded.split(_PIECE[embedded.device.type == "cpu"])
+            embedded = torch.cat([prototypes.embed(part) for part in parts])
+        return class_cosine(embedded, labels, prototypes, self.config.similarity)
 
     def state_dict(self) -> State:
         return {"delta": self.delta}
