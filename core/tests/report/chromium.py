@@ -47,9 +47,17 @@ class Chromium:
         os.close(back)
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.ask("Page.enable")
+        self.ask("Page.setLifecycleEventsEnabled", enabled=True)
         self.ask("Page.bringToFront")  # a page behind another draws nothing
-        self.ask("Page.navigate", url=page.as_uri())
-        self.until(f"location.href === {json.dumps(page.as_uri())} && document.readyState === 'complete'")
+        self.url = page.as_uri()
+        self.reload()
+
+    def reload(self) -> None:
+        """Load the page, anew where it is there."""
+        # Nothing is asked of a page that is being replaced: Chromium may leave that without an answer.
+        loader = self.ask("Page.navigate", url=self.url)["loaderId"]
+        self.wait("Page.lifecycleEvent", loaderId=loader, name="load")
 
     def ask(self, method: str, **parameters: Any) -> Any:
         """Send a command to the page, and wait for its result."""
@@ -70,12 +78,6 @@ class Chromium:
                 return
             time.sleep(0.02)
         raise AssertionError(f"not true after {PATIENCE} s: {condition}")
-
-    def reload(self) -> None:
-        """Load the page again."""
-        self.run("window.before = true")
-        self.ask("Page.reload")
-        self.until("window.before === undefined && document.readyState === 'complete'")
 
     def press(self, key: str) -> None:
         """Press a key."""
@@ -99,15 +101,17 @@ class Chromium:
         assert state == "completed"
         return folder / str(name)
 
-    def wait(self, method: str) -> dict[str, Any]:
-        """What the next event of a kind says; those that came meanwhile are kept."""
+    def wait(self, method: str, **fields: Any) -> dict[str, Any]:
+        """What the next event of a kind says, with these fields; others that come meanwhile are kept."""
         while True:
             for event in self._events:
-                if event.get("method") == method:
+                said: dict[str, Any] = event["params"]
+                if event["method"] == method and fields.items() <= said.items():
                     self._events.remove(event)
-                    said: dict[str, Any] = event["params"]
                     return said
-            self._events.append(self._read())
+            message = self._read()
+            if "method" in message:
+                self._events.append(message)
 
     def screenshot(self, path: Path) -> None:
         """Write what is seen as a PNG."""
