@@ -39,6 +39,7 @@ def disk_bank(rows: int, dim: int, classes: int, folder: Path, memory: int) -> F
 
     try:
         made.fill(write)
+        store = writer.finish()
     except BaseException:
         writer.abandon()
         raise
@@ -53,4 +54,4 @@ def disk_bank(rows: int, dim: int, classes: int, folder: Path, memory: int) -> F
         clean=nobody,
     )
     task = Task(tuple(map(str, range(classes))))
-    return StoredBank(writer.finish(), task, facts, cpu, memory=memory)
+    return StoredBank(store, task, facts, cpu, memory=memory)
