@@ -217,6 +217,25 @@ def test_a_sweep_that_is_asked_to_stop_lets_its_cell_save_where_it_stands(tmp_pa
     assert '"interrupted"' in (results.run(cell.id) / "status.json").read_text()
 
 
+def test_ctrl_c_while_a_sweep_imports_what_its_cells_need_is_one_line(tmp_path):
+    suite = tmp_path / "suite.toml"
+    suite.write_text(
+        'title = "A suite"\nseeds = 1\n[settings]\nepochs = 1000\n[[method]]\nname = "plain"\n'
+        '[[data]]\nname = "digits"\ndataset = "digits"\n'
+    )
+    words = ["-m", "noisyrun", "bench", str(suite), "--out", str(tmp_path), "--tracking", "none", "--no-cost"]
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as sweep:
+        until(lambda: list(tmp_path.glob("cells/*/cell.json")))
+        os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: every process of its group
+        said = sweep.communicate()[1]
+    assert sweep.returncode == 130
+    assert said.startswith("interrupted; go on with: noisyrun bench")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("cells/*/result.json"))
+
+
 def until(done, seconds: float = 120.0) -> None:
     """Wait for something that must come."""
     deadline = time.monotonic() + seconds

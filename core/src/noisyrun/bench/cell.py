@@ -69,7 +69,10 @@ class Order:
 
 def work(order: Order) -> None:
     """Run a cell, and leave what came of it; the process ends with `BUSY` or `STOPPED` where nothing did."""
-    _begin(order)
+    try:
+        _begin(order)
+    except KeyboardInterrupt:  # which waited for this process to hear it
+        sys.exit(STOPPED)
     results = Results(order.results)
     with results.claim(order.cell) as mine:
         if not mine:
@@ -119,6 +122,7 @@ def _begin(order: Order) -> None:
     # Ctrl-C in a terminal is for the sweep, which asks its cells to stop once and in its own time.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     if order.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(order.gpu)
     if order.threads is not None:

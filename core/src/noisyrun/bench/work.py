@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from types import ModuleType
@@ -273,10 +274,24 @@ def start(what: str, order: Mapping[str, Any]) -> ForkServerProcess:
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
+        _serve()
         process.start()
     finally:
         sys.modules["__main__"] = main
     return process
+
+
+def _serve() -> None:
+    """Start the fork server unless it runs, deaf to Ctrl-C: in a terminal that reaches it too, even as it imports.
+
+    What it forks is deaf as well, until it has a group of its own and has said what Ctrl-C means.
+    """
+    resource_tracker.ensure_running()  # starts with the server, and would hear again for both
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> multiprocessing.context.ForkServerContext:
