@@ -247,6 +247,31 @@ def test_what_the_data_set_for_all_methods_is_no_tuning(tmp_path: Path) -> None:
     assert marks(tmp_path, outcome, suite) == []
 
 
+def test_settings_scaled_to_the_data_are_tuned_all_the_same_where_they_go_with_the_noise(tmp_path: Path) -> None:
+    noise = ["symmetric:0.2", "symmetric:0.4"]
+    suite = fakes.suite(data=[{"name": "d", "epochs": 3, "noise": noise}, {"name": "e", "epochs": 9}])
+
+    def outcome(position: Position) -> dict[str, Any]:
+        tuned = position.method == "A" and position.noise == "symmetric:0.4"
+        config = {"epochs": 3 if position.data == "d" else 9, "train": {"warmup_epochs": 2 if tuned else 1}}
+        return fakes.summary(0.5, config=config)
+
+    (found,) = marks(tmp_path, outcome, suite)
+    assert (found.code, found.method) == ("tuned", "A")
+    assert "train.warmup_epochs 1 (d, symmetric:0.2) / 2 (d, symmetric:0.4)" in found.text
+
+
+def test_two_names_for_one_data_set_do_not_hide_what_is_tuned_by_noise(tmp_path: Path) -> None:
+    low = {"name": "low", "dataset": "d", "noise": "symmetric:0.2", "epochs": 3}
+    suite = fakes.suite(data=[low, {**low, "name": "high", "noise": "symmetric:0.6", "epochs": 9}])
+
+    def outcome(position: Position) -> dict[str, Any]:
+        return fakes.summary(0.5, config={"dataset": "d", "epochs": 3 if position.data == "low" else 9})
+
+    found = marks(tmp_path, outcome, suite)
+    assert {(mark.code, mark.method) for mark in found} == {("tuned", name) for name in ("cross entropy", "A", "B")}
+
+
 def test_a_judges_setting_given_by_the_data_is_tuning_all_the_same(tmp_path: Path) -> None:
     values = {"name": "A", "weighter": "a"}
     suite = fakes.suite(

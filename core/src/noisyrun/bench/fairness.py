@@ -283,18 +283,21 @@ def _oracle(case: Case) -> Iterator[Mark]:
 
 
 def _tuned(case: Case) -> Iterator[Mark]:
-    """One setting a method, whatever the noise."""
-    fixed = _by_data(case)
+    """One setting a method, whatever the noise; what goes with the data is one setting for all that shares them."""
+    fixed = tuple(_by_data(case))
     permitted = not case.table.suite.fairness.one_setting
     methods = dict.fromkeys(method for _, method, _ in case.table.rows())
     for method in methods:
-        found: dict[str, dict[str, list[str]]] = {}
+        found: dict[tuple[str, str], dict[str, list[str]]] = {}
         for comparison in case.table.evidence:
             first = next(iter(case.table.finished(comparison, method)), None)
             for name, value in ({} if first is None else first.config).items():
-                if not (_within(name, (*PLACE, "out")) or _within(name, tuple(fixed))):
-                    found.setdefault(name, {}).setdefault(_shown(name, value), []).append(comparison)
-        differ = {name: values for name, values in found.items() if len(values) > 1}
+                with_data = _within(name, fixed)
+                if first is None or _within(name, (*PLACE, "out")) or (with_data and _within(name, _CHECKED)):
+                    continue
+                where = str(first.config.get("dataset") or first.place.data) if with_data else ""
+                found.setdefault((name, where), {}).setdefault(_shown(name, value), []).append(comparison)
+        differ = {name: values for (name, _), values in found.items() if len(values) > 1}
         if differ:
             listed = {
                 name: " / ".join(f"{value} ({', '.join(where)})" for value, where in values.items())
@@ -306,6 +309,9 @@ def _tuned(case: Case) -> Iterator[Mark]:
 
 
 _JUDGES = ("side_info", "prototypes", "weighter", "corrector")
+
+#: Settings that name checked labels, which are data themselves.
+_CHECKED = ("verify", "clean")
 
 #: Settings that are scaled to the epochs of a run.
 _SCALED = ("stages", "train.schedule", "train.warmup_epochs")
