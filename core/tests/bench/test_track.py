@@ -235,3 +235,5 @@ def test_a_results_folder_knows_its_store(tmp_path, monkeypatch):
     assert recorded(tmp_path) == Tracker(Results(tmp_path), Plan(), print).uri == own
     (tmp_path / "mlflow.json").write_text('{"uri": "http://tracker:5000"}')
     assert recorded(tmp_path) == "http://tracker:5000"
+    (tmp_path / "mlflow.json").write_text('{"uri": "sqlite:////where/the/folder/was/mlflow.db"}')
+    assert recorded(tmp_path) == own

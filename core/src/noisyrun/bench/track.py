@@ -29,6 +29,8 @@ RECORD, NAME = "mlflow.json", ".name"
 #: Seconds to wait at the end: in all, and for each cell that is still to be recorded.
 PATIENCE, EACH = 60.0, 2.0
 
+_SQLITE = "sqlite:///"
+
 MISSING = "MLflow is not installed, so this suite is not tracked: pip install 'noisyrun[mlflow]'"
 
 
@@ -59,7 +61,7 @@ class Tracker(Listener):
     ) -> None:
         self.results, self.plan, self.warn = results, plan, warn
         given = uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self.uri = tracking_uri(given or f"sqlite:///{(results.path / 'mlflow.db').resolve()}")
+        self.uri = tracking_uri(given or f"{_SQLITE}{(results.path / 'mlflow.db').resolve()}")
         self.experiment = experiment
         self._told: set[str] = set()
         self._process: subprocess.Popen[str] | None = None
@@ -178,9 +180,15 @@ def _own_name(folder: Path, title: str) -> str:
 
 
 def recorded(folder: Path) -> str | None:
-    """The tracking URI that a results folder is recorded under; that of its own store where only this is there."""
+    """The tracking URI that a results folder is recorded under; that of its own store where only this is there.
+
+    A folder that was moved names a file which is there no more: MLflow would make an empty one in its place.
+    """
+    own = folder / "mlflow.db"
     try:
-        return str(json.loads((folder / RECORD).read_text(encoding="utf-8"))["uri"])
+        uri = str(json.loads((folder / RECORD).read_text(encoding="utf-8"))["uri"])
     except (OSError, ValueError, KeyError, TypeError):
-        own = folder / "mlflow.db"
-        return f"sqlite:///{own.resolve()}" if own.is_file() else None
+        uri = ""
+    if uri and (not uri.startswith(_SQLITE) or Path(uri.removeprefix(_SQLITE)).is_file()):
+        return uri
+    return f"{_SQLITE}{own.resolve()}" if own.is_file() else None
