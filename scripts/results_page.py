@@ -150,7 +150,7 @@ def _suite(kept: Mapping[str, Any]) -> Iterator[str]:
         yield from _table(kept, measure, headline=measure is kept["measures"][0])
     for sign, method, text, breaks in kept["marks"]:
         rule = "breaks a rule: " if breaks else ""
-        yield f"- {_plain(sign)}: {rule}{_plain(f'{method}: ' if method else '')}{_plain(text)}"
+        yield f"- {_plain(sign)}: {rule}{f'{_plain(method)}: ' if method else ''}{_plain(text)}"
     if kept["marks"]:
         yield ""
     if kept["claims"]:
