@@ -84,12 +84,13 @@ def test_markdown_tables_are_whole_whatever_names_hold(tmp_path: Path) -> None:
 
 
 def test_latex_is_balanced_and_escaped_whatever_names_hold(tmp_path: Path) -> None:
-    name = r"50% & $x_1$ #2 {a} ~ ^ \input{secret} α ≥ 1"
+    name = r"[2cm] 50% & $x_1$ #2 {a} ~ ^ \input{secret} α ≥ 1"
     suite = fakes.suite(title="t%\n\\input{x}", method=[{"name": name, "weighter": "a"}])
     text = exports.to_latex(analyse(fakes.folder(tmp_path, suite, outcome)))
     commands = [line for line in text.splitlines() if not line.startswith("%")]
     assert r"50\% \& \$x\_1\$ \#2 \{a\} \textasciitilde{} \textasciicircum{} \textbackslash{}input\{secret\}" in text
     assert r"$\alpha$ $\geq$ 1" in text
+    assert not any(line.startswith("[") for line in commands)  # which after a row is how far to the next
     assert not any(r"\input" in line for line in commands)
     bare = re.sub(r"\\[{}\\]", "", "\n".join(commands))
     assert bare.count("{") == bare.count("}")

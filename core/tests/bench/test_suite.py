@@ -78,6 +78,13 @@ def test_no_cap_is_inf_and_survives_the_results_folder(tmp_path: Path) -> None:
             HEAD.replace('"SMP"', '"cross\\u0000entropy"'),
             "s.toml: method[1].name: must be a name of printable characters",
         ),
+        (HEAD + '[[method]]\nname = "B"\nsweep = { "p" = [] }\n', "method[2]: sweep: p needs one value at least"),
+        (
+            HEAD + '[[method]]\nname = "B"\nsweep = { "p" = [1, 2, 1] }\n',
+            "sweep: p needs one value at least, each once",
+        ),
+        (HEAD + '[[data]]\nname = "d"\nnoise = ["none", "none"]\n', "data[1]: noise: needs one at least, each once"),
+        (HEAD + '[[data]]\nname = "d"\nnoise = []\n', "data[1]: noise: needs one at least, each once"),
         (HEAD + '[[claim]]\ntext = "x"\nbetter = "SINet"\n', "relation better is about better and worse, two methods"),
         (HEAD + '[[claim]]\ntext = "x"\nrelation = "best"\nsweep = "SMP"\n', "needs at, the values said to be best"),
     ],

@@ -203,6 +203,8 @@ def _markdown_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[s
 #: What LaTeX reads otherwise, or has no letter for in its default fonts.
 _LATEX_CHARACTERS = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": "\\textbackslash{}",
+    "[": "{[}",  # at the head of a row: how far to the one above
+    "*": "{*}",
     "~": "\\textasciitilde{}",
     "^": "\\textasciicircum{}",
     "|": "\\textbar{}",

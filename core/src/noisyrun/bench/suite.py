@@ -81,6 +81,12 @@ class DataEntry(_Entry):
             return {**values, "noise": [values["noise"]]}
         return values
 
+    @model_validator(mode="after")
+    def _each_once(self) -> DataEntry:
+        if not self.noise or len(set(self.noise)) < len(self.noise):
+            raise ValueError("noise: needs one at least, each once; none stands for none")
+        return self
+
 
 class MethodEntry(_Entry):
     """A method (``[[method]]``): its name, and sockets or a recipe with settings, as in a configuration file."""
@@ -92,6 +98,13 @@ class MethodEntry(_Entry):
         description="Settings by dotted name, each with its values: one method for every combination.",
     )
     on: tuple[On, ...] = Field((), description="Settings for some of the data; marked in the tables.")
+
+    @model_validator(mode="after")
+    def _some_values(self) -> MethodEntry:
+        for setting, values in self.sweep.items():
+            if not values or any(values.count(one) > 1 for one in values):
+                raise ValueError(f"sweep: {setting} needs one value at least, each once")
+        return self
 
     @property
     def plain(self) -> bool:
