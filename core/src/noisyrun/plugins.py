@@ -16,10 +16,9 @@ import pluggy
 
 from noisyrun.api.errors import UserError
 from noisyrun.api.plugin import API_VERSION, DiscoverySpec, Plugin, Recipe, fits, plugin_key
-from noisyrun.registry import NOUNS, Found, FoundRecipe, Problem, Registry, Source, normal, one_line, split
+from noisyrun.registry import CORE, NOUNS, Found, FoundRecipe, Problem, Registry, Source, normal, one_line, split
 
 GROUP = "noisyrun"
-CORE = "noisyrun"
 HOOKS = {"noisyrun_plugins", "noisyrun_recipes"}
 
 

@@ -11,6 +11,9 @@ from typing import Any
 from noisyrun.api.errors import NoisyrunError, UserError
 from noisyrun.api.plugin import KINDS, Plugin, Recipe, plugin_key
 
+#: The distribution that brings the host itself: its plugins are always there.
+CORE = "noisyrun"
+
 #: How each kind is called in a sentence, and the flag that chooses it.
 NOUNS = {
     "backbone": "backbone",
@@ -187,7 +190,8 @@ class Registry:
 
     def collision_line(self, key: tuple[str, str]) -> str:
         homes = " and ".join(str(source) for source in self.collisions[key])
-        first = self.collisions[key][0].distribution
+        # Core cannot be left out, and nobody wants it to be.
+        first = next((s.distribution for s in self.collisions[key] if normal(s.distribution) != CORE), CORE)
         what = f"{NOUNS.get(key[0], key[0])} {key[1]!r}"
         return f"{what} comes with both {homes}; uninstall one, or leave it out with --disable-plugins {first}"
 

@@ -146,8 +146,10 @@ def test_three_plugins_of_one_name_are_all_named(site):
 
 def test_nobody_takes_a_name_of_core_unnoticed(site):
     site.plugin("noisyrun-taker", "backbone", "small-cnn")
-    with pytest.raises(UserError, match=r"noisyrun-taker 1\.0"):
+    with pytest.raises(UserError, match=r"noisyrun-taker 1\.0; .* --disable-plugins noisyrun-taker$"):
         discover(switches()).get("backbone", "small-cnn")
+    remedied = discover(switches(disable=["noisyrun-taker"]))
+    assert remedied.get("backbone", "small-cnn").source.distribution == "noisyrun"
 
 
 def test_a_taken_name_is_free_again_when_one_of_the_two_is_switched_off(site):
