@@ -62,6 +62,12 @@ def test_it_brings_the_licence_that_its_project_names(tmp_path: Path) -> None:
     assert (tmp_path / "p" / "LICENSE").read_text() == (core / "LICENSE").read_text()
 
 
+def test_the_command_that_installs_it_is_one_for_every_shell(tmp_path: Path) -> None:
+    """Brackets that are not quoted are a pattern to zsh."""
+    new_plugin("small-loss", "weighter", tmp_path / "p")
+    assert "pip install -e '.[test]'\n" in (tmp_path / "p" / "README.md").read_text()
+
+
 def test_no_placeholder_is_left(tmp_path: Path) -> None:
     for kind in SOCKETS:
         folder = tmp_path / kind
