@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,35 @@ def test_what_a_user_can_mend_is_one_line(results, tmp_path, capsys, words, mess
     assert message in captured.err
     assert len(captured.err.splitlines()) == 1
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("result.json", '"accuracy.last": NaN', "measures.accuracy.last: Input should be a finite number"),
+        ("result.json", '"accuracy.last": 1e308', "measures.accuracy.last: Input should be less than"),
+        ("summary.json", '{"data": "many"}', "data: Input should be"),
+        ("summary.json", '{"data": {"train": "<b>"}}', "data.train: Input should be a valid integer"),
+        ("summary.json", '{"history": [{"loss": 1.0}]}', "history.0.epoch: Field required"),
+        ("summary.json", '{"per_class": [{"name": "cat", "accuracy": NaN}]}', "per_class.0.accuracy: Input should be"),
+        ("cell.json", '{"versions": ["torch"]}', "versions: Input should be"),
+        ("suite.json", '"claim": [{"text": "x", "relation": "rises", "sweep": "C"}]', "claim[0].sweep: no method 'C'"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named_in_one_line(results, capsys, file, content, said):
+    path = next(results.rglob(file))
+    if not content.startswith("{"):
+        key, text = content.partition(":")[0], path.read_text(encoding="utf-8")
+        content = re.sub(rf"{key}: ?(\[\]|[\d.]+)", content, text, count=1)
+        assert content != text
+    path.write_text(content, encoding="utf-8")
+    assert main(["report", str(results)]) == 2
+    said_all = capsys.readouterr().err.splitlines()
+    assert len(said_all) == 1
+    assert said_all[0].startswith(f"{path}: ")
+    assert said in said_all[0]
+
+
+def test_brackets_without_end_are_no_summary(results, capsys):
+    next(results.rglob("summary.json")).write_text("[" * 100_000, encoding="utf-8")
+    assert main(["report", str(results)]) == 0

@@ -5,17 +5,67 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from noisyrun.api.errors import UserError
 from noisyrun.bench import stats
 from noisyrun.bench.measures import Measure
 from noisyrun.bench.stats import Paired
-from noisyrun.bench.store import Expanded, Place, Result, Results, is_volatile
-from noisyrun.bench.suite import Suite
+from noisyrun.bench.store import CELL, SUITE, Expanded, Place, Result, Results, is_volatile, unreadable
+from noisyrun.bench.suite import Suite, contradictions
 
 #: What of a machine changes how long a run takes.
 MACHINE = ("host", "processor", "gpu", "device", "cores", "threads")
+
+
+class _Part(BaseModel):
+    """Base of what a report reads of a cell's files, which may come from anyone."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Lineage(_Part):
+    verified: int | None = None
+    clean: int | None = None
+
+
+class _Data(_Part):
+    classes: int | None = None
+    train: int | None = None
+    val: int | None = None
+    test: int | None = None
+    digests: dict[str, str] | None = None
+    lineage: _Lineage | None = None
+
+
+class _Epoch(_Part):
+    epoch: int
+
+
+class _Class(_Part):
+    name: str
+    accuracy: float | None = None
+    observed: float | None = None
+    called_wrong: float | None = None
+    wrong: float | None = None
+
+
+class _Summary(_Part):
+    data: _Data | None = None
+    config: dict[str, Any] | None = None
+    versions: dict[str, str] | None = None
+    history: list[_Epoch] | None = None
+    rounds: list[_Epoch] | None = None
+    per_class: list[_Class] | None = None
+
+
+class _Identity(_Part):
+    config: dict[str, Any] | None = None
+    versions: dict[str, str] | None = None
+    code: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -178,8 +228,10 @@ def read(results: Results, expanded: Expanded) -> Table:
     Raises
     ------
     UserError
-        When the folder and its suite contradict each other.
+        When the folder and its suite contradict each other, or a file does not hold what it should.
     """
+    if wrong := next(contradictions(expanded.suite), None):
+        raise UserError(f"{results.path / SUITE}: {wrong}")
     methods, data = {entry.name for entry, _ in expanded.suite.methods}, {one.name for one in expanded.suite.data}
     for place in expanded.places:
         if place.method not in methods or place.data not in data:
@@ -192,11 +244,20 @@ def read(results: Results, expanded: Expanded) -> Table:
         if place.cell not in known:
             summary = results.summary(place.cell) if result is not None else {}
             what = results.identity(place.cell)
+            _check(_Summary, summary, results.run(place.cell) / "summary.json")
+            _check(_Identity, what, results.cell(place.cell) / CELL)
             known[place.cell] = summary, what, flat(summary.get("config") or what.get("config") or {})
         found = Evidence(place, result, *known[place.cell])
         table.setdefault(place.comparison, {}).setdefault(place.method, []).append(found)
     evidence = {name: {of: tuple(one) for of, one in rows.items()} for name, rows in table.items()}
     return Table(expanded.suite, evidence, expanded.overrides)
+
+
+def _check(model: type[BaseModel], content: Mapping[str, Any], path: Path) -> None:
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        raise unreadable(path, error) from None
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +33,10 @@ M = TypeVar("M", bound=BaseModel)
 
 #: A cell's name is that of its folder, and leads nowhere else.
 CellName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+#: No measure is larger: its square is still a number.
+LARGEST = 1e100
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-LARGEST, le=LARGEST)]
 
 SUITE, CELLS, CELL, RESULT, RUN, TABLE = "suite.json", "cells", "cell.json", "result.json", "run", "results.csv"
 LOG, CLAIM = "log.txt", ".claim"
@@ -87,7 +90,7 @@ class Result(BaseModel):
         description="failed: an error nobody foresaw; refused: the run said in one line why it cannot be."
     )
     error: str = Field("", description="Why it did not finish, in one line.")
-    measures: dict[str, float] = Field(default_factory=dict, description="Every number of the summary, by key path.")
+    measures: dict[str, Number] = Field(default_factory=dict, description="Every number of the summary, by key path.")
     machine: dict[str, Any] = Field(default_factory=dict, description="Where it ran: host, processor, device, memory.")
     started: str = Field("", description="ISO 8601, UTC.")
     ended: str = Field("", description="ISO 8601, UTC.")
@@ -135,20 +138,11 @@ class Results:
 
     def summary(self, cell: str) -> dict[str, Any]:
         """The run's own ``summary.json``; empty where there is none."""
-        file = self.cell(cell) / RUN / "summary.json"
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return _object(self.cell(cell) / RUN / "summary.json")
 
     def identity(self, cell: str) -> dict[str, Any]:
         """What a cell is; empty where that is not kept."""
-        try:
-            content = json.loads((self.cell(cell) / CELL).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return _object(self.cell(cell) / CELL)
 
     def log(self, cell: str) -> Path:
         """The file that holds what a cell said."""
@@ -255,13 +249,30 @@ def _numbers(prefix: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _numbers(f"{prefix}.{key}" if prefix else str(key), inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST:  # which no NaN is
         yield prefix, float(value)
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; empty where it is not there, or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _read(path: Path, model: type[M]) -> M:
     try:
         return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({first})") from None
+    except ValidationError as error:
+        raise unreadable(path, error) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def unreadable(path: Path, error: ValidationError) -> UserError:
+    """What to raise where a file does not hold what it should."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return UserError(f"{path}: cannot be read ({where + ': ' if where else ''}{first['msg']})")
