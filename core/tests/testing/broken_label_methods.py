@@ -124,6 +124,22 @@ class Positional(Weighter):
 
 
 @broken("order-of-rows-does-not-matter", "another order")
+class PositionalPairs(Positional):
+    """The same, but only where a sample may have several labels."""
+
+    def weigh(self, block, labels, prototypes, side):
+        if not block.bank.task.multi:
+            return torch.ones(len(block))
+        return super().weigh(block, labels, prototypes, side)
+
+
+@broken("determined-by-the-seed", "two answers")
+class DicePairs(Dice):
+    def weigh(self, block, labels, prototypes, side):
+        return super().weigh(block, labels, prototypes, side) ** block.bank.task.multi
+
+
+@broken("order-of-rows-does-not-matter", "another order")
 class FirstOfClass(Builder):
     def build_class(self, c, bank, rows, side, phase):
         return super().build_class(c, bank, rows[:5], side, phase)
@@ -136,6 +152,12 @@ class ByBlock(Weighter):
 
     def weigh(self, block, labels, prototypes, side):
         return (block.features[:, 0] - block.features[:, 0].mean()).abs()
+
+
+@broken("size-of-blocks-does-not-matter", "blocks of seven")
+class PairsByBlock(ByBlock):
+    def weigh(self, block, labels, prototypes, side):
+        return super().weigh(block, labels, prototypes, side) ** block.bank.task.multi
 
 
 @broken("state-is-tensors-and-json", "neither a tensor nor a JSON value")

@@ -22,6 +22,9 @@ FAILS = {
     "works-with-what-it-needs": "reads one label alone",
     "works-with-more-than-it-needs": "reads one label alone",
     "targets-are-probabilities": "reads one label alone",
+    "determined-by-the-seed": "reads one label alone",
+    "order-of-rows-does-not-matter": "reads one label alone",
+    "size-of-blocks-does-not-matter": "reads one label alone",
     "takes-samples-without-label": "gives padding a probability",
 }
 
@@ -36,7 +39,7 @@ def test_what_is_expected_to_fail_may_fail():
     found = check_method(Rounding, expected_failures=FAILS)
     assert found.expected == FAILS
     assert not set(FAILS) & set(found.passed)
-    assert "4 failed as expected" in str(found)
+    assert f"{len(FAILS)} failed as expected" in str(found)
 
 
 def test_what_is_expected_to_fail_must_fail():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -101,12 +102,12 @@ def prototypes_stand_for_classes(plugin: Subject) -> None:
 @conformance_check()
 def determined_by_the_seed(plugin: Subject) -> None:
     """Twice with one seed is twice the same, whatever torch's, NumPy's and Python's own generators say."""
-    world = plugin.world()
-    said = []
-    for seed in (1, 2):
-        with quiet_rng(seed), _seeded(seed):
-            said.append(trial(plugin, world))
-    same(said[0], said[1], "one seed, two answers; draw from phase.generator(...)")
+    for world in _both(plugin):
+        said = []
+        for seed in (1, 2):
+            with quiet_rng(seed), _seeded(seed):
+                said.append(trial(plugin, world))
+        same(said[0], said[1], "one seed, two answers; draw from phase.generator(...)")
 
 
 @conformance_check()
@@ -149,18 +150,21 @@ def _generators(device: str) -> dict[str, Any]:
 @conformance_check()
 def order_of_rows_does_not_matter(plugin: Subject) -> None:
     """Rows in another order, and each sample's answer is the same; what is drawn differs as between seeds."""
-    world = plugin.world()
-    order = torch.randperm(len(world), generator=torch.Generator().manual_seed(11))
     if plugin.kind == "backbone":
-        return _backbone_order(plugin, world)
-    mixed = world.take(order)
-    alike(
-        lambda seed: trial(plugin, world, seed=seed),
-        lambda seed: trial(plugin, mixed, seed=seed),
-        "rows in another order",
-        _ROUNDING,
-    )
+        return _backbone_order(plugin, plugin.world())
+    for world in _both(plugin):
+        mixed = world.take(torch.randperm(len(world), generator=torch.Generator().manual_seed(11)))
+        alike(
+            partial(_said, plugin, world),
+            partial(_said, plugin, mixed),
+            "rows in another order",
+            _ROUNDING,
+        )
     return None
+
+
+def _said(plugin: Subject, world: World, seed: int) -> Answer:
+    return trial(plugin, world, seed=seed)
 
 
 def _backbone_order(plugin: Subject, world: World) -> None:
@@ -176,10 +180,11 @@ def _backbone_order(plugin: Subject, world: World) -> None:
 @conformance_check()
 def size_of_blocks_does_not_matter(plugin: Subject) -> None:
     """Handed out in blocks of seven rows, each sample's answer is what it is all at once."""
-    world = plugin.world()
     if plugin.kind != "prototypes":
-        same(trial(plugin, world), trial(plugin, world, block=7), "blocks of seven rows", 1e-3)
+        for world in _both(plugin):
+            same(trial(plugin, world), trial(plugin, world, block=7), "blocks of seven rows", 1e-3)
         return
+    world = plugin.world()
     small = world.but(memory=7 * 16 * (world.features.shape[1] + world.num_classes))
 
     def parts(seed: int) -> Answer:
