@@ -83,6 +83,11 @@ def test_label_phases_are_marked_on_the_curves() -> None:
     assert drawn is not None
     marks = [path for path in ElementTree.fromstring(drawn).iter(f"{SVG}path") if path.get("class") == "phase"]
     assert len(marks) == 4  # on both panels
+    words = [found.text for found in ElementTree.fromstring(drawn).iter(f"{SVG}text")]
+    assert words.count("label phase") == 2
+    plain = curves({"history": EPOCHS})
+    assert plain is not None
+    assert "label phase" not in plain
 
 
 def test_several_labels_a_sample_are_measured_by_map() -> None:

@@ -74,8 +74,9 @@ def curves(summary: Mapping[str, Any]) -> str | None:
     width, height = _LEFT + _WIDTH + _LEGEND, len(panels) * step
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width} {height}" width="{width}" '
             f'height="{height}" font-family="sans-serif" font-size="12">',
+            "<title>Accuracy and labels by epoch</title>",
             f'<rect width="{width}" height="{height}" fill="white"/>',
             *drawn,
             "</svg>\n",
@@ -166,6 +167,10 @@ def _panel(lines: Sequence[Line], top: float, last: float, phases: Sequence[floa
         ]
         x, y = _LEFT + _WIDTH + 10, top + 12 + 18 * number
         made.append(f'<path d="M{x} {y - 4}h18" {style}/><text x="{x + 24}" y="{y}">{escape(words)}</text>')
+    if phases:
+        x, y = _LEFT + _WIDTH + 10, top + 12 + 18 * len(lines)
+        made.append(f'<path d="M{x + 9} {y}v-7" stroke="#888" stroke-width="2"/>')
+        made.append(f'<text x="{x + 24}" y="{y}">label phase</text>')
     return "\n".join(made)
 
 
