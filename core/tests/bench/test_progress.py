@@ -62,6 +62,15 @@ def test_the_plan_shows_how_every_method_stands_and_why_a_cell_failed(tmp_path):
     assert lines[-1] == "2 cells, 2 ended, 0 left"
 
 
+def test_what_a_part_of_the_cells_may_take_is_said_where_it_is_known(tmp_path):
+    of = plan()
+    for known, line in (({}, "here 1 of them"), (dict.fromkeys(of.cells, 90.0), "here 1 of them: about 90.0 s")):
+        costs = Costs(known, frozenset(known), frozenset())
+        one = Progress(Results(tmp_path), of, list(of.cells.values())[:1], costs, out=io.StringIO())
+        one.show_plan()
+        assert said(one).splitlines()[-1] == line
+
+
 def test_many_comparisons_are_counted_together(tmp_path):
     of = plan(data=told.COLUMNS + 1)
     one = progress(Results(tmp_path), of)

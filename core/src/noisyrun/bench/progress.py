@@ -102,7 +102,8 @@ class Progress(Listener):
             else f"{cells}; {self.costs.describe(left)}"
         )
         if len(mine) < len(left):
-            text += f"\nhere {len(mine)} of them: about {seconds(self.costs.total(mine))}"
+            here = self.costs.total(mine)
+            text += f"\nhere {len(mine)} of them" + (f": about {seconds(here)}" if here else "")
         if self.jobs > 1:
             text += f"; {self.jobs} at once"
         return text
