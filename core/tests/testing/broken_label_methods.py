@@ -172,6 +172,28 @@ class Forgetful(Weighter):
         return {}
 
 
+@broken("state-survives-a-checkpoint", "restored")
+class ForgetfulPairs(Corrector):
+    """Keeps what it learned of single labels alone."""
+
+    shares = None
+
+    def fit(self, bank, prototypes, side, phase):
+        self.shares = bank.class_counts().float() / len(bank)
+
+    def correct(self, block, targets, prototypes, side):
+        if self.shares is None:
+            return Targets.of(block.labels)
+        return Targets.hard(block.top_classes[:, 0], self.shares.amax() / 2)
+
+    def state_dict(self):
+        several = self.shares is not None and self.shares.sum() > 1
+        return {} if self.shares is None or several else {"shares": self.shares}
+
+    def load_state_dict(self, state):
+        self.shares = state.get("shares")
+
+
 @broken("stays-within-memory", "MB allowed")
 class Whole(Weighter):
     """Gathers all features at once."""
@@ -202,6 +224,13 @@ class Halving(Corrector):
         return super().correct(block, targets, prototypes, side)
 
 
+@broken("leaves-its-inputs-alone", "targets.values changed")
+class HalvingPairs(Corrector):
+    def correct(self, block, targets, prototypes, side):
+        targets.values.mul_(0.5 if block.bank.task.multi else 1.0)
+        return super().correct(block, targets, prototypes, side)
+
+
 @broken("leaves-its-inputs-alone", "prototypes.vectors changed")
 class Overwriting(Weighter):
     def fit(self, bank, prototypes, side, phase):
@@ -220,6 +249,12 @@ class Divides(Weighter):
         return 1 / block.bank.class_counts()[labels].float()
 
 
+@broken("takes-a-class-without-samples", "not finite")
+class DividesPairs(Divides):
+    def weigh(self, block, labels, prototypes, side):
+        return super().weigh(block, labels, prototypes, side) ** block.bank.task.multi
+
+
 @broken("takes-a-class-with-one-sample", "not finite")
 class Variance(Builder):
     def build_class(self, c, bank, rows, side, phase):
@@ -232,6 +267,12 @@ class Variance(Builder):
 class Scaled(Weighter):
     def weigh(self, block, labels, prototypes, side):
         return block.features.norm(dim=1) / block.features.norm(dim=1)
+
+
+@broken("takes-features-that-are-all-equal", "not finite")
+class ScaledPairs(Scaled):
+    def weigh(self, block, labels, prototypes, side):
+        return super().weigh(block, labels, prototypes, side) ** block.bank.task.multi
 
 
 @broken("takes-two-classes", "out of bounds")

@@ -18,15 +18,30 @@ class Rounding(Corrector):
         return Targets.hard(block.observed, 1.0)
 
 
-FAILS = {
-    "works-with-what-it-needs": "reads one label alone",
-    "works-with-more-than-it-needs": "reads one label alone",
-    "targets-are-probabilities": "reads one label alone",
-    "determined-by-the-seed": "reads one label alone",
-    "order-of-rows-does-not-matter": "reads one label alone",
-    "size-of-blocks-does-not-matter": "reads one label alone",
-    "takes-samples-without-label": "gives padding a probability",
-}
+#: Every check that asks for answers where a sample has several labels.
+FAILS = dict.fromkeys(
+    (
+        "works-with-what-it-needs",
+        "works-with-more-than-it-needs",
+        "targets-are-probabilities",
+        "determined-by-the-seed",
+        "leaves-global-generators-alone",
+        "order-of-rows-does-not-matter",
+        "size-of-blocks-does-not-matter",
+        "state-is-tensors-and-json",
+        "state-survives-a-checkpoint",
+        "leaves-its-inputs-alone",
+        "coarse-and-large-features-stay-finite",
+        "takes-a-class-without-samples",
+        "takes-a-class-with-one-sample",
+        "takes-features-that-are-all-equal",
+        "takes-two-classes",
+        "takes-samples-without-label",
+        "takes-the-prototypes-of-others",
+        "judges-a-row-by-itself",
+    ),
+    "reads one label alone",
+)
 
 
 def test_what_fails_is_told_by_check_in_one_message():

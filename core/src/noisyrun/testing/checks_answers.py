@@ -34,29 +34,24 @@ _LABELLED = (*LABELS, "side_info")
 _ROUNDING = 1e-4
 
 
-def _both(plugin: Subject) -> list[World]:
-    """A world of each kind of labels the method says it works with."""
-    return [plugin.world(multi=kind == "multi") for kind in ("single", "multi") if kind in plugin.needs.labels]
-
-
 @conformance_check(_LABELLED)
 def works_with_what_it_needs(plugin: Subject) -> None:
     """It works where there is what `needs` names and nothing else, with each kind of labels that `needs` names."""
-    for world in _both(plugin):
+    for world in plugin.worlds():
         demand(bool(trial(plugin, world)) or plugin.kind == "side_info", "says nothing")
 
 
 @conformance_check(_LABELLED)
 def works_with_more_than_it_needs(plugin: Subject) -> None:
     """It works where there is everything: side information, verification, trusted labels, sources, ranks, texts."""
-    for world in _both(plugin):
+    for world in plugin.worlds():
         trial(plugin, world, everything=ALL)
 
 
 @conformance_check(("weighter",))
 def weights_are_finite_and_not_negative(plugin: Subject) -> None:
     """Weights are finite and at least 0 for every pair of sample and label, scores finite, decisions yes or no."""
-    for world in _both(plugin):
+    for world in plugin.worlds():
         said = trial(plugin, world)
         for name in ("observed", "other"):
             weights = said[f"weights of {name} labels"]
@@ -67,7 +62,7 @@ def weights_are_finite_and_not_negative(plugin: Subject) -> None:
 @conformance_check(("corrector",))
 def targets_are_probabilities(plugin: Subject) -> None:
     """Targets lie on the simplex (single-label) or in 0 to 1 (multi-label), the share alpha in 0 to 1."""
-    for world in _both(plugin):
+    for world in plugin.worlds():
         said = trial(plugin, world)
         values, changed = said["targets"], said["alpha"] > 0
         demand(bool((values >= 0).all()), f"a target is {float(values.min()):g}")
@@ -82,7 +77,7 @@ def targets_are_probabilities(plugin: Subject) -> None:
 @conformance_check(("prototypes",))
 def prototypes_stand_for_classes(plugin: Subject) -> None:
     """Classes with samples have prototypes, masked ones are 0 and weigh nothing, rows are of samples of the class."""
-    for world in _both(plugin):
+    for world in plugin.worlds():
         with Trial(plugin, world) as one:
             made = one.learn().made
             assert made is not None
@@ -102,7 +97,7 @@ def prototypes_stand_for_classes(plugin: Subject) -> None:
 @conformance_check()
 def determined_by_the_seed(plugin: Subject) -> None:
     """Twice with one seed is twice the same, whatever torch's, NumPy's and Python's own generators say."""
-    for world in _both(plugin):
+    for world in plugin.worlds():
         said = []
         for seed in (1, 2):
             with quiet_rng(seed), _seeded(seed):
@@ -113,12 +108,12 @@ def determined_by_the_seed(plugin: Subject) -> None:
 @conformance_check()
 def leaves_global_generators_alone(plugin: Subject) -> None:
     """Torch's, NumPy's and Python's own generators are afterwards where they were."""
-    world = plugin.world()
-    with _seeded(3), quiet_rng(3):
-        before = _generators(plugin.device)
-        trial(plugin, world)
-        for name, (old, new) in {name: (before[name], now) for name, now in _generators(plugin.device).items()}.items():
-            demand(old == new, f"draws from {name}'s global generator; draw from phase.generator(...)")
+    for world in plugin.worlds():
+        with _seeded(3), quiet_rng(3):
+            before = _generators(plugin.device)
+            trial(plugin, world)
+            for name, now in _generators(plugin.device).items():
+                demand(before[name] == now, f"draws from {name}'s global generator; draw from phase.generator(...)")
 
 
 class _seeded:
@@ -152,7 +147,7 @@ def order_of_rows_does_not_matter(plugin: Subject) -> None:
     """Rows in another order, and each sample's answer is the same; what is drawn differs as between seeds."""
     if plugin.kind == "backbone":
         return _backbone_order(plugin, plugin.world())
-    for world in _both(plugin):
+    for world in plugin.worlds():
         mixed = world.take(torch.randperm(len(world), generator=torch.Generator().manual_seed(11)))
         alike(
             partial(_said, plugin, world),
@@ -181,38 +176,40 @@ def _backbone_order(plugin: Subject, world: World) -> None:
 def size_of_blocks_does_not_matter(plugin: Subject) -> None:
     """Handed out in blocks of seven rows, each sample's answer is what it is all at once."""
     if plugin.kind != "prototypes":
-        for world in _both(plugin):
+        for world in plugin.worlds():
             same(trial(plugin, world), trial(plugin, world, block=7), "blocks of seven rows", 1e-3)
         return
-    world = plugin.world()
+    for world in plugin.worlds():
+        alike(partial(_said, plugin, world), partial(_in_parts, plugin, world), "blocks of seven rows", 1e-3)
+
+
+def _in_parts(plugin: Subject, world: World, seed: int) -> Answer:
     small = world.but(memory=7 * 16 * (world.features.shape[1] + world.num_classes))
-
-    def parts(seed: int) -> Answer:
-        with Trial(plugin, small, seed=seed) as one:
-            # The bank alone is small: what a method makes of phase.memory is its own affair.
-            one.phase = replace(one.phase, memory=world.memory)
-            return one.learn().answer()
-
-    alike(lambda seed: trial(plugin, world, seed=seed), parts, "blocks of seven rows", 1e-3)
+    with Trial(plugin, small, seed=seed) as one:
+        # The bank alone is small: what a method makes of phase.memory is its own affair.
+        one.phase = replace(one.phase, memory=world.memory)
+        return one.learn().answer()
 
 
 @conformance_check()
 def state_is_tensors_and_json(plugin: Subject) -> None:
     """`state_dict` holds tensors and JSON values, before and after learning, and a fresh method takes an empty one."""
-    with Trial(plugin, plugin.world()) as one:
-        through_checkpoint(one.method.state_dict(), plugin.key)
-        one.learn().answer()
-        through_checkpoint(one.method.state_dict(), plugin.key)
-        plugin.make().load_state_dict({})
+    for world in plugin.worlds():
+        with Trial(plugin, world) as one:
+            through_checkpoint(one.method.state_dict(), plugin.key)
+            one.learn().answer()
+            through_checkpoint(one.method.state_dict(), plugin.key)
+    plugin.make().load_state_dict({})
 
 
 @conformance_check()
 def state_survives_a_checkpoint(plugin: Subject) -> None:
     """A fresh method that loads the state says the same, without learning again."""
-    with Trial(plugin, plugin.world()) as one:
-        before = one.learn().answer()
-        with one.restored() as other:
-            same(before, other.answer(), "restored from its state", 1e-6)
+    for world in plugin.worlds():
+        with Trial(plugin, world) as one:
+            before = one.learn().answer()
+            with one.restored() as other:
+                same(before, other.answer(), "restored from its state", 1e-6)
 
 
 @conformance_check(LABELS)

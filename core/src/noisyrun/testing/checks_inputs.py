@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noisyrun.api.labels import PAD, Labels, Targets
-from noisyrun.testing.fixtures import World, other_prototypes
+from noisyrun.testing.fixtures import World, other_prototypes, padded
 from noisyrun.testing.subject import Subject
 from noisyrun.testing.suite import LABELS, conformance_check
 from noisyrun.testing.trial import Trial, build_network, demand, judge, same, trial
@@ -17,13 +17,14 @@ from noisyrun.testing.trial import Trial, build_network, demand, judge, same, tr
 @conformance_check()
 def leaves_its_inputs_alone(plugin: Subject) -> None:
     """Features, labels, targets, prototypes and side information are afterwards what they were."""
-    with Trial(plugin, plugin.world()) as one:
-        before = {name: value.clone() for name, value in _inputs(one).items()}
-        one.learn().answer()
-        for name, now in _inputs(one).items():
-            demand(torch.equal(before[name], now), f"{name} changed: never write to what is given")
-        if plugin.kind in ("weighter", "corrector"):
-            _leaves_labels_alone(one)
+    for world in plugin.worlds():
+        with Trial(plugin, world) as one:
+            before = {name: value.clone() for name, value in _inputs(one).items()}
+            one.learn().answer()
+            for name, now in _inputs(one).items():
+                demand(torch.equal(before[name], now), f"{name} changed: never write to what is given")
+            if plugin.kind in ("weighter", "corrector"):
+                _leaves_labels_alone(one)
 
 
 def _leaves_labels_alone(one: Trial) -> None:
@@ -61,11 +62,10 @@ def coarse_and_large_features_stay_finite(plugin: Subject) -> None:
     """Features rounded to bfloat16 and half precision, large (thousands) or tiny, give finite answers."""
     if plugin.kind == "backbone":
         return _backbone_autocast(plugin)
-    world = plugin.world()
-    for scale in (1e3, 1e-3):
-        coarse = (world.features * scale).bfloat16().half().float()
-        for name, value in trial(plugin, world.but(features=coarse)).items():
-            demand(bool(torch.isfinite(value.float()).all()), f"{name} are not finite for features times {scale:g}")
+    for world in plugin.worlds():
+        for scale in (1e3, 1e-3):
+            coarse = (world.features * scale).bfloat16().half().float()
+            _odd(plugin, world.but(features=coarse), f"features times {scale:g}")
     return None
 
 
@@ -85,74 +85,77 @@ def _odd(plugin: Subject, world: World, what: str) -> None:
 @conformance_check(LABELS)
 def takes_a_class_without_samples(plugin: Subject) -> None:
     """A class that no observed label names."""
-    world = plugin.world()
-    _odd(plugin, _without(world, keep=0), "a class without samples")
+    for world in plugin.worlds():
+        _odd(plugin, _without(world, keep=0), "a class without samples")
 
 
 @conformance_check(LABELS)
 def takes_a_class_with_one_sample(plugin: Subject) -> None:
     """A class that a single observed label names."""
-    world = plugin.world()
-    _odd(plugin, _without(world, keep=1), "a class with one sample")
+    for world in plugin.worlds():
+        _odd(plugin, _without(world, keep=1), "a class with one sample")
 
 
 def _without(world: World, keep: int) -> World:
     """The last class has no more than `keep` observed labels; the others move to class 0."""
     last = world.num_classes - 1
-    classes = world.labels.classes
-    of = (classes == last).any(1).nonzero()[keep:, 0]
-    moved = classes.clone()
-    if world.multi:
-        moved[of] = torch.where(moved[of] == last, PAD, moved[of])
-        moved[of, 0] = torch.where((moved[of] == PAD).all(1), 0, moved[of, 0])
-    else:
+    of = (world.labels.classes == last).any(1).nonzero()[keep:, 0]
+    if not world.multi:
+        moved = world.labels.classes.clone()
         moved[of] = 0
-    return world.but(labels=Labels(moved, world.labels.known))
+        return world.but(labels=Labels(moved))
+    holds = world.labels.multi_hot(world.num_classes) > 0
+    holds[of, last] = False
+    holds[of, 0] |= ~holds[of].any(1)
+    known = world.labels.known_mask(world.num_classes) | holds
+    return world.but(labels=Labels(padded(holds), padded(known)))
 
 
 @conformance_check(LABELS)
 def takes_features_that_are_all_equal(plugin: Subject) -> None:
     """Features that are the same for every sample, as a network gives that has collapsed; and features of zeros."""
-    world = plugin.world()
-    _odd(plugin, world.but(features=torch.ones_like(world.features)), "equal features")
-    _odd(plugin, world.but(features=torch.zeros_like(world.features)), "features of zeros")
+    for world in plugin.worlds():
+        _odd(plugin, world.but(features=torch.ones_like(world.features)), "equal features")
+        _odd(plugin, world.but(features=torch.zeros_like(world.features)), "features of zeros")
 
 
 @conformance_check((*LABELS, "side_info"))
 def takes_two_classes(plugin: Subject) -> None:
     """A data set of two classes."""
-    _odd(plugin, plugin.world(n=60, classes=2), "two classes")
+    for world in plugin.worlds(n=60, classes=2):
+        _odd(plugin, world, "two classes")
 
 
 @conformance_check(LABELS)
 def takes_samples_without_label(plugin: Subject) -> None:
     """Samples of which no label was observed."""
-    world = plugin.world()
-    classes = world.labels.classes.clone()
-    classes[::6] = PAD
-    right = world.verified.clone()
-    right[::6] = -1
-    _odd(plugin, world.but(labels=Labels(classes, world.labels.known), verified=right), "samples without label")
+    for world in plugin.worlds():
+        classes = world.labels.classes.clone()
+        classes[::6] = PAD
+        right = world.verified.clone()
+        right[::6] = -1
+        _odd(plugin, world.but(labels=Labels(classes, world.labels.known), verified=right), "samples without label")
 
 
 @conformance_check(("weighter", "corrector"))
 def takes_the_prototypes_of_others(plugin: Subject) -> None:
     """Several prototypes a class, in a learned space of another width, none for one class."""
-    world = plugin.world()
-    with Trial(plugin, world) as one:
-        made = other_prototypes(one.bank)
-    with Trial(plugin, world, prototypes=made) as one:
-        for name, value in one.learn().answer().items():
-            demand(bool(torch.isfinite(value.float()).all()), f"{name} are not finite")
+    for world in plugin.worlds():
+        with Trial(plugin, world) as one:
+            made = other_prototypes(one.bank)
+        with Trial(plugin, world, prototypes=made) as one:
+            for name, value in one.learn().answer().items():
+                demand(bool(torch.isfinite(value.float()).all()), f"{name} are not finite")
 
 
 @conformance_check(("weighter", "corrector"))
 def judges_a_row_by_itself(plugin: Subject) -> None:
     """A row is judged alike whichever rows stand beside it, alone, and twice alike where it stands twice."""
-    world = plugin.world()
-    with Trial(plugin, world) as one:
-        one.learn()
-        said = judge(one, one.bank.take(torch.arange(len(one.bank))))
-        for rows in ([3, 17, 3, 40, 17], [5], [28], [61], [94]):
-            some = one.bank.take(torch.tensor(rows))
-            same({name: value[some.rows] for name, value in said.items()}, judge(one, some), "rows beside others", 1e-3)
+    for world in plugin.worlds():
+        with Trial(plugin, world) as one:
+            one.learn()
+            said = judge(one, one.bank.take(torch.arange(len(one.bank))))
+            for rows in ([3, 17, 3, 40, 17], [5], [28], [61], [94]):
+                some = one.bank.take(torch.tensor(rows))
+                whole = {name: value[some.rows] for name, value in said.items()}
+                same(whole, judge(one, some), "rows beside others", 1e-3)

@@ -254,10 +254,10 @@ def _many(first: Tensor, classes: int, draw: torch.Generator) -> tuple[Labels, L
     observed = hot ^ flips
     observed[torch.arange(n), first] |= ~observed.any(1)
     known = observed | (torch.rand(n, classes, generator=draw) < 0.8)
-    return Labels(_padded(hot)), Labels(_padded(observed), _padded(known))
+    return Labels(padded(hot)), Labels(padded(observed), padded(known))
 
 
-def _padded(hot: Tensor) -> Tensor:
+def padded(hot: Tensor) -> Tensor:
     """bool [N, C] as padded indices [N, k]."""
     places = torch.where(hot, torch.arange(hot.shape[1]), hot.shape[1])
     ordered = places.sort(1).values[:, : max(1, int(hot.sum(1).max()))]

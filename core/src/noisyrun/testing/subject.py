@@ -99,6 +99,11 @@ class Subject:
         several = "single" not in self.needs.labels if multi is None else multi
         return make_world(multi=several, device=self.device, **changes)
 
+    def worlds(self, **changes: Any) -> list[World]:
+        """A data set of each kind of labels the method works with; parameters as for `make_world`."""
+        kinds = self.needs.labels
+        return [self.world(multi=kind == "multi", **changes) for kind in ("single", "multi") if kind in kinds]
+
     def on(self, device: str) -> Subject:
         """The same plugin, tried on another device."""
         return replace(self, device=device)
