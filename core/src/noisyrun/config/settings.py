@@ -19,9 +19,20 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Where labels and texts stand in the data, and how it is split (``--data.FIELD``)."""
 
-    format: Literal["auto", "digits", "folder", "manifest", "parquet", "features"] = Field(
-        "auto", description="What the data set is; told from the path by default."
-    )
+    format: Literal[
+        "auto",
+        "digits",
+        "folder",
+        "manifest",
+        "parquet",
+        "features",
+        "clothing1m",
+        "food-101n",
+        "webvision",
+        "mini-webvision",
+        "cifar-10n",
+        "cifar-100n",
+    ] = Field("auto", description="What the data set is; told from the path by default.")
     label: str | None = Field(None, description="Column of the observed label; found by its usual names by default.")
     clean_label: str | None = Field(
         None,

@@ -340,6 +340,9 @@ def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int) 
     """bool [N]: the samples that ``--verify`` or ``--clean`` draws, by labels int64 [N, k]."""
     wanted = parse_selection(flag, asked, samples.task.classes[0])
     among = of_classes(labels, chosen_classes(flag, wanted.classes, samples.text, seed))
+    if samples.truth is not None and wanted.top is None and not samples.task.multi:
+        # Where clean labels are known of some samples alone, the others cannot be judged.
+        among &= samples.truth.classes[:, 0] != PAD
     drawn = select(wanted, labels[:, 0], samples.index, key(flag.strip("-"), seed), among)
     if not bool(drawn.any()):
         raise UserError(f"{flag} {asked} of {int(among.sum())} samples is none: ask for a larger share")

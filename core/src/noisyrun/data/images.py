@@ -114,7 +114,7 @@ def decoding_threads() -> int:
     return min(_THREADS, cpu_count() or 1)
 
 
-def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Results in order. Decoding releases the interpreter's lock, so threads share the work."""
     with ThreadPoolExecutor(decoding_threads()) as pool:
         yield from pool.map(work, items)
@@ -221,7 +221,7 @@ def read_images(
                 if out is not None:
                     out[position] = pixels
 
-    for _ in _in_threads(work, range(0, len(refs), _CHUNK)):
+    for _ in in_threads(work, range(0, len(refs), _CHUNK)):
         if errors and not skip:
             break
     if not errors:

@@ -8,7 +8,7 @@ from noisyrun.config.settings import RunSettings
 from noisyrun.data.raw import RawData
 from noisyrun.data.sources.detect import beside, locate
 
-__all__ = ["beside", "read"]
+__all__ = ["beside", "locate", "read"]
 
 
 def read(settings: RunSettings) -> RawData:
@@ -20,6 +20,10 @@ def read(settings: RunSettings) -> RawData:
         return digits.read()
     path = found.path
     assert isinstance(path, Path)
+    from noisyrun.data import layouts
+
+    if found.format in layouts.LAYOUTS:
+        return layouts.read(path, settings.data, found.format)
     if found.format == "folder":
         from noisyrun.data.sources import folder
 

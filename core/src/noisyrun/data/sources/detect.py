@@ -62,8 +62,12 @@ def _format(path: Path) -> str:
             f"--dataset: {path} is neither .npz, .npy, .csv, .tsv, .jsonl nor .parquet, nor a folder"
             + ("; noisyrun loads no pickles" if suffix in (".pkl", ".pickle", ".pt", ".pth") else "")
         )
+    from noisyrun.data import layouts
     from noisyrun.data.sources.files import training_file
 
+    layout = layouts.detect(path)
+    if layout is not None:
+        return layout
     file = training_file(path)
     if file is not None:
         return _format(file)

@@ -1,0 +1,59 @@
+"""``noisyrun data``: what a data set holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from noisyrun.api.errors import UserError
+from noisyrun.cli.common import configure, entries, nothing_left, wants_help
+from noisyrun.config import flags
+
+USAGE = """\
+noisyrun data check PATH [--data.format NAME] [--images exist|header|decode]
+
+Say what the data set at PATH holds (classes, splits, verification, words beside the images), and name in one line each
+what is wrong with it: another variant, a missing header, labels off by one, images that are missing or cannot be read,
+sizes that are not those published. Nothing is trained and nothing is written.
+
+  --data.format NAME   what the data set is; told from its files by default
+  --images exist       look only whether images are there
+  --images header      read the header of each image (default)
+  --images decode      decode each image: finds truncated ones, and takes as long as an epoch's decoding
+  --data.FIELD         as in a run: noisyrun --help data
+
+Exit code: 0 nothing is wrong (there may be warnings), 1 something is."""
+
+_DEPTHS: tuple[Literal["exist", "header", "decode"], ...] = ("exist", "header", "decode")
+
+
+def main(words: list[str]) -> int:
+    """Check a data set."""
+    if wants_help(words):
+        print(USAGE)
+        return 0
+    if words[:1] != ["check"]:
+        raise UserError("data: say what to do: noisyrun data check PATH")
+    if len(words) < 2 or words[1].startswith("-"):
+        raise UserError("data check: name the data set first: noisyrun data check PATH")
+    given = flags.parse(words[2:])
+    asked = flags.take(given, "images") or "header"
+    depth = next((one for one in _DEPTHS if one == asked), None)
+    if depth is None:
+        raise UserError(f"--images: must be one of {', '.join(_DEPTHS)} (got {asked})")
+    nothing_left([flag for flag in given if flag.path[0] != "data"], ["images", "data.format"])
+    settings = configure([flags.Flag(("dataset",), words[1]), *given]).settings
+    from noisyrun.data.check import check
+
+    report = check(settings, depth)
+    print(f"{words[1]}: {report.title}")
+    if report.facts:
+        print(entries(report.facts))
+    for term, lines in (("wrong", report.problems), ("warning", report.warnings)):
+        for line in lines:
+            print(f"{term}: {line}")
+    print(f"{_count(len(report.problems), 'problem')}, {_count(len(report.warnings), 'warning')}")
+    return 1 if report.problems else 0
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}" if count else f"no {what}s"

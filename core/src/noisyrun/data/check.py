@@ -1,0 +1,150 @@
+"""What a data set holds and what is wrong with it, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from noisyrun.api import PAD, UserError
+from noisyrun.config.settings import RunSettings
+from noisyrun.data import layouts, sources
+from noisyrun.data.classes import Classes, find_classes
+from noisyrun.data.columns import flags
+from noisyrun.data.decode import BadImage, decode, probe
+from noisyrun.data.images import in_threads
+from noisyrun.data.label_sets import any_pair, read_labels
+from noisyrun.data.layouts.findings import Findings, missing, some
+from noisyrun.data.raw import Raw, RawData
+from noisyrun.data.refs import FileRefs, ImageRefs
+
+#: How far images are looked into: whether they are there, whether their header can be read, or all of them.
+Depth = Literal["exist", "header", "decode"]
+_CHUNK = 256
+_TEXTS = ("title", "description", "tags")
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Attributes
+    ----------
+    facts
+        Terms and what was found, for people.
+    problems, warnings
+        A line each; a data set with problems cannot be trained on as it is.
+    """
+
+    title: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def check(settings: RunSettings, depth: Depth = "header") -> Report:
+    """Read a data set as a run would, and go on where a run would stop."""
+    found = Findings()
+    try:
+        place = sources.locate(settings)
+        if place.format in layouts.LAYOUTS:
+            assert place.path is not None
+            title = f"{layouts.LAYOUTS[place.format].title} ({place.format})"
+        else:
+            title = place.format
+    except UserError as error:
+        return Report("no data set", problems=[str(error)])
+    report = Report(title, problems=found.problems, warnings=found.warnings)
+    try:
+        if place.format in layouts.LAYOUTS:
+            assert place.path is not None
+            raw = layouts.scan(place.path, settings.data, found, place.format)
+        else:
+            raw = sources.read(settings)
+        _describe(raw, settings, report)
+    except UserError as error:
+        # What stops the reading is often told apart already.
+        if str(error) not in found.problems:
+            found.problem(str(error))
+        return report
+    for split in (raw.train, raw.test):
+        if split is not None and isinstance(split.images, ImageRefs):
+            _look(split, split.images, depth, found)
+    return report
+
+
+def _describe(raw: RawData, settings: RunSettings, report: Report) -> None:
+    classes = find_classes(raw, settings.data.classes or sources.beside(settings, "classes.tsv"), settings.data.tree)
+    report.facts.append(("classes", f"{len(classes.names):,}: {some(classes.names)}"))
+    for name, split in (("train", raw.train), ("test", raw.test)):
+        if split is None:
+            report.facts.append((name, "none"))
+            continue
+        report.facts.append((name, f"{len(split):,} samples ({split.where})"))
+        try:
+            report.facts.extend(_of_split(split, classes, name))
+        except UserError as error:
+            # A label out of range has its line already, where the layout knows what may have led to it.
+            if not report.problems:
+                report.problems.append(str(error))
+    report.facts.extend(("note", note) for note in raw.notes)
+
+
+def _of_split(raw: Raw, classes: Classes, name: str) -> Iterator[tuple[str, str]]:
+    labels = {role: read_labels(raw, role, classes) for role in ("label", "truth", "trusted")}
+    observed = labels["label"]
+    if observed is not None:
+        present = observed.classes[observed.classes != PAD].unique()
+        yield (
+            f"{name}: observed",
+            f"labels of {len(present):,} classes, from column {raw.names.get('label', 'label')!r}",
+        )
+    for role, term in (("truth", "clean labels"), ("trusted", "trusted labels")):
+        given = labels[role]
+        if given is not None:
+            yield f"{name}: {term}", f"{int(any_pair(given).sum()):,}"
+    verified = flags(raw, "verified")
+    if verified is not None:
+        right, wrong = int((verified == 1).sum()), int((verified == 0).sum())
+        yield f"{name}: verification", f"{right + wrong:,} labels: {right:,} right, {wrong:,} wrong"
+    for role in _TEXTS:
+        column = raw.columns.get(role)
+        if column is not None:
+            filled = sum(bool(cell) for cell in column.to_pylist())
+            yield f"{name}: {role}", f"{filled:,} samples"
+    if "source" in raw.columns:
+        yield f"{name}: source", f"{len(raw.columns['source'].unique()):,} sources"
+
+
+def _look(raw: Raw, images: ImageRefs, depth: Depth, found: Findings) -> None:
+    """Hold the images of a split against what a run will ask of them."""
+    absent: set[str] = set()
+    if isinstance(images, FileRefs):
+        names = missing(images.root, images.paths.to_pylist())
+        absent = set(names)
+        told = any(f"{raw.where}: " in line and "missing" in line for line in found.problems)
+        if names and not told:
+            found.problem(f"{raw.where}: {len(names):,} of {len(images):,} images are missing: {some(names)}")
+    if depth == "exist":
+        return
+
+    def work(start: int) -> list[str]:
+        bad = []
+        for position in range(start, min(start + _CHUNK, len(images))):
+            if absent and images.name(position) in absent:
+                continue
+            try:
+                with images.open(position) as stream:
+                    if depth == "header":
+                        probe(stream)
+                    else:
+                        decode(stream, 3, None)
+            except (BadImage, OSError) as error:
+                bad.append(f"{images.name(position)} ({error})")
+        return bad
+
+    bad = [line for part in in_threads(work, np.arange(0, len(images), _CHUNK).tolist()) for line in part]
+    if bad:
+        found.problem(f"{raw.where}: {len(bad):,} of {len(images):,} images cannot be read: {some(bad)}")

@@ -1,0 +1,124 @@
+import pytest
+from PIL import Image
+
+from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings, RunSettings
+from noisyrun.data import load
+
+
+@pytest.mark.parametrize("below", ["", "annotations"])
+def test_training_is_the_noisy_list_and_the_images_with_both_labels(clothing1m, read, below):
+    data = read(clothing1m(below))
+    assert len(data.train) == 22
+    assert data.train.labels.single.tolist() == [n % 14 for n in range(22)]
+    assert data.task.classes[8] == "Down Coat"
+    assert data.train.verified.tolist() == [-1] * 20 + [1, 0]
+    assert data.train.trusted.single.tolist() == [-1] * 20 + [6, 8]
+    assert data.train.truth.single.tolist() == [-1] * 20 + [6, 8]
+    assert data.test.labels.single.tolist() == [11]
+
+
+def test_an_image_whose_name_has_a_comma_is_the_one_that_its_key_names(clothing1m, read):
+    root = clothing1m()
+    (root / "images/3/03/5003,39814.jpg").unlink()
+    with pytest.raises(UserError, match=r"1 of 22 images are missing: images/3/03/5003,39814.jpg"):
+        read(root)
+
+
+def test_missing_images_can_be_skipped(clothing1m, read):
+    root = clothing1m()
+    (root / "images/3/03/5003,39814.jpg").unlink()
+    data = read(root, on_bad_image="skip")
+    assert data.train.index.tolist() == [n for n in range(22) if n != 3]
+
+
+@pytest.mark.parametrize("flag", ["verify", "clean"])
+def test_all_that_can_be_verified_is_what_has_a_clean_label(clothing1m, flag):
+    data = load(RunSettings(dataset=str(clothing1m()), data=DataSettings(val=0), **{flag: "all"}))
+    assert data.train.verified.tolist() == [-1] * 20 + [1, 0]
+    assert data.train.clean.tolist() == [False] * 20 + [True] * 2
+
+
+def test_a_sound_subset_has_warnings_alone(clothing1m, check):
+    report = check(clothing1m())
+    assert report.problems == []
+    assert any("noisy_train_key_list.txt: 20 of the 1,000,000" in line for line in report.warnings)
+    facts = dict(report.facts)
+    assert facts["train: verification"] == "2 labels: 1 right, 1 wrong"
+    assert "left out" in " ".join(text for term, text in report.facts if term == "note")
+
+
+def test_labels_counted_from_one_are_named(clothing1m, check, rewrite, read):
+    root = clothing1m()
+    rewrite(
+        root / "noisy_label_kv.txt",
+        lambda rows: [f"{key} {int(label) + 1}" for key, label in (row.rsplit(" ", 1) for row in rows)],
+    )
+    assert "noisy_label_kv.txt: labels run from 1 to 14: off by one" in check(root).problems[0]
+    with pytest.raises(UserError, match="off by one"):
+        read(root)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("noisy_label_kv.txt", lambda rows: rows[1:], "1 keys of noisy_train_key_list.txt have no label"),
+        ("noisy_label_kv.txt", lambda rows: [*rows, "images/0/00/no-label.jpg"], "line 23"),
+        ("category_names_eng.txt", lambda rows: rows[:-1], "13 classes, not 14"),
+        ("clean_test_key_list.txt", lambda rows: ["../../etc/passwd.jpg"], "have no label in clean_label_kv.txt"),
+        ("noisy_label_kv.txt", lambda rows: [row.rsplit(" ", 1)[0] + " 20" for row in rows], "label 20"),
+    ],
+)
+def test_what_is_wrong_is_named_in_a_line(clothing1m, check, rewrite, file, change, message):
+    root = clothing1m()
+    rewrite(root / file, change)
+    problems = check(root).problems
+    assert any(message in line for line in problems), problems
+
+
+def test_a_list_that_is_missing_is_named(clothing1m, check):
+    root = clothing1m()
+    (root / "clean_val_key_list.txt").unlink()
+    assert any("clean_val_key_list.txt is missing" in line for line in check(root).problems)
+
+
+def test_an_image_of_the_test_list_among_those_of_training_is_named(clothing1m, check, rewrite):
+    root = clothing1m()
+    test = (root / "clean_test_key_list.txt").read_text().strip()
+    rewrite(root / "noisy_train_key_list.txt", lambda rows: [*rows, test])
+    assert any("1 images of the clean lists are in noisy_train" in line for line in check(root).problems)
+
+
+def test_a_path_that_leads_outside_is_refused(clothing1m, check, rewrite, read):
+    root = clothing1m()
+    for file in ("noisy_label_kv.txt", "noisy_train_key_list.txt"):
+        rewrite(
+            root / file, lambda rows: ["../../secret.jpg" + row[row.rfind(" ") :] * (" " in row) for row in rows[:1]]
+        )
+    assert any("leads outside the root" in line for line in check(root).problems)
+    with pytest.raises(UserError, match="leads outside the root"):
+        read(root)
+
+
+def test_unreadable_images_are_counted_and_the_first_five_named(clothing1m, check):
+    root = clothing1m()
+    for n in range(7):
+        (root / f"images/{n}/{n:02d}/{5000 + n},{39811 + n}.jpg").write_bytes(b"no image")
+    line = next(line for line in check(root).problems if "cannot be read" in line)
+    assert "7 of 22 images cannot be read" in line
+    assert line.count(".jpg (") == 5
+    assert line.endswith("and 2 more")
+
+
+def test_a_truncated_image_is_found_by_decoding_it(clothing1m, check):
+    root = clothing1m()
+    file = root / "images/0/00/5000,39811.jpg"
+    Image.effect_noise((64, 64), 90).save(file)
+    file.write_bytes(file.read_bytes()[:-400])
+    assert check(root).problems == []
+    assert "1 of 22 images cannot be read" in check(root, "decode").problems[0]
+
+
+def test_another_test_set_is_refused(clothing1m, read):
+    with pytest.raises(UserError, match="Clothing1M brings its own test set"):
+        read(clothing1m(), test="other")
