@@ -32,6 +32,8 @@ class DataSettings(Settings):
         "mini-webvision",
         "cifar-10n",
         "cifar-100n",
+        "coco",
+        "aliproducts",
     ] = Field("auto", description="What the data set is; told from the path by default.")
     label: str | None = Field(None, description="Column of the observed label; found by its usual names by default.")
     clean_label: str | None = Field(

@@ -19,6 +19,10 @@ def _webvision2(path: Path) -> bool:
     return next(path.glob("webvision_train_*.tar"), None) is not None
 
 
+def _products(path: Path) -> bool:
+    return (path / "train.json").is_file() and ((path / "val.json").is_file() or (path / "product_tree.json").is_file())
+
+
 def _has(*names: str) -> Callable[[Path], bool]:
     """Whether one of some files lies in a folder."""
     return lambda path: any((path / name).is_file() for name in names)
@@ -61,6 +65,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "mini-webvision": Layout("mini-WebVision", "webvision", None),
     "cifar-10n": Layout("CIFAR-10N", "cifar_n", _has("CIFAR-10_human.pt", "data/CIFAR-10_human.pt")),
     "cifar-100n": Layout("CIFAR-100N", "cifar_n", _has("CIFAR-100_human.pt", "data/CIFAR-100_human.pt")),
+    "coco": Layout("MS-COCO 2014", "coco", _has("annotations/instances_train2014.json")),
+    "aliproducts": Layout("AliProducts", "aliproducts", _products),
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -176,3 +178,40 @@ def brings_its_own(test: str | None, title: str) -> None:
     """Refuse another test set for a layout that has one."""
     if test is not None:
         raise UserError(f"--data.test: {title} brings its own test set")
+
+
+def load_json(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, no JSON, or holds anything else.
+    """
+    try:
+        value = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is no JSON file ({' '.join(str(error).split())})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{file} holds no JSON object")
+    return value
+
+
+def records(held: dict[str, Any], key: str, fields: Mapping[str, type | tuple[type, ...]], file: Path) -> list[Any]:
+    """A list of objects in a JSON object, each with some fields.
+
+    Raises
+    ------
+    UserError
+        Naming the first object that lacks a field, or has one of another type.
+    """
+    rows = held.get(key)
+    if not isinstance(rows, list):
+        raise UserError(f"{file} holds no list {key!r}")
+    for number, row in enumerate(rows):
+        for name, kind in fields.items():
+            if not isinstance(row, dict) or not isinstance(row.get(name), kind):
+                raise UserError(f"{file}: entry {number} of {key!r}, from 0, has no {name!r} of the right type")
+    return rows
