@@ -201,13 +201,21 @@ def test_core_knows_no_paper_by_name() -> None:
 
 
 def test_nothing_is_unpickled() -> None:
+    """But by the one reader that rebuilds arrays from their bytes, for data sets that come as pickles."""
+    reader = CORE / "data" / "layouts" / "pickles.py"
+    used = {
+        node.attr
+        for node in ast.walk(tree(reader))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pickle"
+    }
+    assert used == {"Unpickler", "UnpicklingError"}
     wrong = []
     for folder in (CORE, *PLUGINS):
         for path in sources(folder):
             wrong += [
                 f"{where(path, node)} imports {module}"
                 for node, module in imported(path)
-                if top(module) in {"pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}
+                if path != reader and top(module) in {"pickle", "dill", "joblib", "cloudpickle", "shelve", "marshal"}
             ]
             for node in ast.walk(tree(path)):
                 if not isinstance(node, ast.Call):

@@ -9,6 +9,8 @@ from pydantic.fields import FieldInfo
 
 from noisyrun.config.fields import default_text, is_bool, leaves, model_of, type_name
 
+#: Characters of choices that stand beside a flag; longer ones stand in the text.
+_LONGEST = 60
 _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
@@ -30,12 +32,14 @@ def field_rows(
     for path, info in _fields(model, nested):
         flag = dashes + prefix + ".".join(path)
         flag = flag.replace("_", "-") if dashes else flag
-        kind = type_name(info.annotation)
+        kind, choices = type_name(info.annotation), ""
+        if len(kind) > _LONGEST:
+            kind, choices = "name", f"One of {', '.join(kind.split('|'))}."
         if is_bool(info.annotation):
             term = flag.replace("--", "--[no-]", 1)
         else:
             term = f"{flag} {kind if '|' in kind else kind.upper()}"
-        rows.append((term, " ".join(part for part in (info.description, _default(info)) if part)))
+        rows.append((term, " ".join(part for part in (info.description, choices, _default(info)) if part)))
     return rows
 
 

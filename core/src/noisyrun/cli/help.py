@@ -123,20 +123,24 @@ def _page(registry: Registry) -> str:
 
 
 def _topic(topic: str) -> str:
-    from noisyrun.config.settings import RunSettings
-    from noisyrun.suggest import did_you_mean
-
     name = topic.removeprefix("--").replace("-", "_")
     if name in {verb.replace("-", "_") for verb in VERBS}:
         from importlib import import_module
 
         usage: str = import_module(f"noisyrun.cli.{name}").USAGE
-        return usage
+        # `data` is a verb and a group of settings.
+        return f"{usage}\n\n{_group(name)}" if name in GROUPS else usage
     if name == "all":
         parts = ["settings", *GROUPS]
-        return "\n\n".join(_topic(part) for part in parts)
+        return "\n\n".join(_group(part) for part in parts)
+    return _group(name)
+
+
+def _group(name: str) -> str:
     from noisyrun.cli.fieldhelp import field_rows
     from noisyrun.config.fields import model_of
+    from noisyrun.config.settings import RunSettings
+    from noisyrun.suggest import did_you_mean
 
     if name == "settings":
         return f"{bold('Settings')}\n{entries(field_rows(RunSettings, '', nested=False))}"
@@ -149,7 +153,7 @@ def _topic(topic: str) -> str:
         return f"{bold(title)}\n{entries(field_rows(Stage, '', nested=False, dashes=''))}"
     if info is None or model is None:
         known = ["all", "settings", "stages", *GROUPS, *VERBS]
-        raise UserError(f"--help: no topic {topic!r}{did_you_mean(topic, known)}; topics: {', '.join(known)}")
+        raise UserError(f"--help: no topic {name!r}{did_you_mean(name, known)}; topics: {', '.join(known)}")
     return f"{bold(str(info.description).rstrip('.'))}\n{entries(field_rows(model, f'{name}.'))}"
 
 

@@ -111,8 +111,6 @@ def load_arrays(file: Path) -> dict[str, Any]:
         return {key.decode() if isinstance(key, bytes) else str(key): _plain(value) for key, value in found.items()}
     except pickle.UnpicklingError as error:
         raise UserError(f"{file}: a pickle may hold NumPy arrays of numbers alone; this one holds {error}") from None
-    except MemoryError:
-        raise
     except Exception as error:  # a broken pickle raises whatever its bytes lead to
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{file} is no pickle of NumPy arrays ({reason})") from None
