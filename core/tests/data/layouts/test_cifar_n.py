@@ -102,3 +102,25 @@ def test_arrays_come_back_as_they_went(tmp_path, dtype):
         assert found.dtype == value.dtype
         assert (found == value).all()
         assert found.shape == value.shape
+
+
+def test_a_pickle_that_asks_for_gigabytes_is_refused_before_it_is_loaded(tmp_path):
+    (tmp_path / "x").write_bytes(b"\x80\x02}r\xff\xff\xff\xff.")
+    with pytest.raises(UserError, match="a place 4294967295"):
+        load_arrays(tmp_path / "x")
+
+
+def test_whatever_bytes_a_pickle_has_it_is_read_or_refused(tmp_path):
+    whole = pickle.dumps({"x": np.arange(9), "y": [b"a", "b", 3]}, 2)
+    draw = np.random.default_rng(0)
+    refused = 0
+    for _ in range(400):
+        broken = bytearray(whole)
+        for place in draw.integers(0, len(whole), draw.integers(1, 4)):
+            broken[place] = draw.integers(0, 256)
+        (tmp_path / "x").write_bytes(broken)
+        try:
+            load_arrays(tmp_path / "x")
+        except UserError:
+            refused += 1
+    assert refused > 100

@@ -7,6 +7,7 @@ unpickling: arrays are rebuilt here, from their bytes, shape and type.
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import zipfile
 from collections.abc import Sequence
@@ -119,19 +120,29 @@ def load_arrays(file: Path) -> dict[str, Any]:
 def _load(content: bytes) -> Any:
     if not zipfile.is_zipfile(BytesIO(content)):
         stream = BytesIO(content)
-        first = _Unpickler(stream, encoding="bytes").load()
+        first = _next(stream)
         if first != _MAGIC:
             return first
         for _ in range(2):
-            _Unpickler(stream, encoding="bytes").load()
-        return _Unpickler(stream, encoding="bytes").load()
+            _next(stream)
+        return _next(stream)
     with zipfile.ZipFile(BytesIO(content)) as archive:
         entry = next((one for one in archive.infolist() if one.filename.split("/")[-1] == "data.pkl"), None)
         if entry is None:
             raise ValueError("a zip archive without data.pkl")
         if entry.file_size > _LARGEST:
             raise ValueError(f"data.pkl unfolds to {entry.file_size:,} bytes")
-        return _Unpickler(BytesIO(archive.read(entry)), encoding="bytes").load()
+        return _next(BytesIO(archive.read(entry)))
+
+
+def _next(stream: BytesIO) -> Any:
+    """The pickle at which a stream stands, unless it would have memory allocated that its own size cannot call for."""
+    start, size = stream.tell(), stream.getbuffer().nbytes
+    for code, argument, _ in pickletools.genops(stream):
+        if code.name.endswith("PUT") and (not isinstance(argument, int) or argument > size):
+            raise pickle.UnpicklingError(f"a place {argument} that no object of it can have")
+    stream.seek(start)
+    return _Unpickler(stream, encoding="bytes").load()
 
 
 def _plain(value: Any) -> Any:
