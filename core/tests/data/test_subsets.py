@@ -187,6 +187,26 @@ def features(tmp_path, **extra):
     return RunSettings(dataset=str(tmp_path / "train.npz"), data={"val": 0.0})
 
 
+def test_the_notes_say_how_many_labels_are_verified_and_how_many_samples_are_clean():
+    data = load(RunSettings(verify="0.2", clean="0.1"))
+    right, wrong = (int((data.train.verified == value).sum()) for value in (1, 0))
+    assert right > wrong > 0
+    *_, verified, clean = data.notes
+    assert verified == f"verification labels: {right + wrong} ({right} right, {wrong} wrong)"
+    assert clean == f"trusted clean subset: {int(data.train.clean.sum())}"
+    assert not any("verification" in note or "clean subset" in note for note in load(RunSettings()).notes)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "counts"),
+    [("0,right\n1,wrong\n2,right\n3,unsure\n", "3 (2 right, 1 wrong)"), ("3,unsure\n", "0 (0 right, 0 wrong)")],
+)
+def test_the_notes_count_the_verdicts_of_a_file_be_there_none(tmp_path, verdicts, counts):
+    (tmp_path / "verdicts.csv").write_text(f"index,verdict\n{verdicts}")
+    settings = features(tmp_path).model_copy(update={"verify": str(tmp_path / "verdicts.csv")})
+    assert f"verification labels: {counts}" in load(settings).notes
+
+
 def test_given_logits_can_verify(tmp_path):
     logits = np.random.default_rng(1).random((40, 4), np.float32)
     settings = features(tmp_path, logits=logits).model_copy(update={"verify": "5/class:top2"})

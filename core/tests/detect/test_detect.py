@@ -121,6 +121,15 @@ def test_without_logits_a_linear_head_is_fitted_and_that_is_said(data: dict[str,
     assert given.metrics["label_accuracy_after"] == 1
 
 
+def test_verdicts_and_trusted_labels_are_counted(data: dict[str, np.ndarray]) -> None:
+    verdicts = np.full(150, -1)
+    verdicts[:7] = [1, 1, 1, 0, 1, 1, 0]
+    got = found(data, columns={"verified": verdicts, "clean": np.arange(150) < 4})
+    lines = {"verification labels: 7 (5 right, 2 wrong)", "trusted clean subset: 4"}
+    assert lines <= set(got.notes)
+    assert lines <= set(got.summary["data"]["notes"])
+
+
 def test_the_linear_head_is_not_fitted_where_no_method_asks_for_it(data: dict[str, np.ndarray]) -> None:
     got = noisyrun.detect(data["features"], data["noisy_label"], prototypes=made(Means), weighter=made(Cosine))
     assert "linear_head" not in got.seconds

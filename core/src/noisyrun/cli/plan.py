@@ -82,11 +82,6 @@ def _sizes(data: Data) -> list[tuple[str, str]]:
         rows.append(("images", f"{task.channels} × {task.image_size[0]} × {task.image_size[1]}"))
     elif train.features is not None:
         rows.append(("features", f"{train.features.shape[1]} wide"))
-    known = {
-        "verification labels": int((train.verified >= 0).sum()),
-        "trusted clean subset": int(train.clean.sum()),
-    }
-    rows += [(what, f"{count:,}") for what, count in known.items() if count]
     if train.truth is not None and not task.multi:
         wrong = float((train.truth.single != train.labels.single).float().mean())
         rows.append(("wrong labels", f"{wrong:.1%} of the training samples, known for measures only"))

@@ -104,7 +104,7 @@ def assemble(raw: RawData, settings: RunSettings, *, to_train: bool = True) -> D
         val=val,
         test=test,
         digests=digests,
-        notes=tuple(notes),
+        notes=(*notes, *train_part.checked(verify=settings.verify is not None)),
         mean=mean,
         std=std,
         lineage=_lineage(raw, settings, train_part, val, test, noise),

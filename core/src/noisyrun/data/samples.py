@@ -94,6 +94,15 @@ class Samples:
         """`text` with the observed labels, so that encoders can read the texts of samples by class."""
         return replace(self.text, labels=self.labels)
 
+    def checked(self, *, verify: bool = False) -> list[str]:
+        """Lines that say how many samples carry a verification label, and how many are of the clean subset, if any.
+
+        Where `verify` says that verification was asked for, none is told, too: a file may hold no verdict that counts.
+        """
+        right, wrong, clean = (int(part.sum()) for part in (self.verified == 1, self.verified == 0, self.clean))
+        verdicts = f"verification labels: {right + wrong:,} ({right:,} right, {wrong:,} wrong)"
+        return [verdicts] * (verify or right + wrong > 0) + [f"trusted clean subset: {clean:,}"] * bool(clean)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -112,7 +121,7 @@ class Data:
     digests
         SHA-256 of the observed labels, of the images or features, and of the noise, for lineage and resume.
     notes
-        Lines a user should read: what was injected, skipped or assumed.
+        Lines a user should read: what was injected, skipped or assumed, and how many labels are checked.
     mean, std
         Of the training images, by channel in [0, 1].
     lineage
