@@ -29,7 +29,8 @@ import torch
 from PIL import Image
 
 from noisyrun.api.labels import PAD, Labels
-from noisyrun.data import flips, noise
+from noisyrun.config.noise import parse
+from noisyrun.data import flips
 from noisyrun.data.pairs import padded
 from noisyrun.data.sources.parquet import class_names
 
@@ -108,7 +109,7 @@ def compose(
 
 def injected(clean: Labels, wanted: str, count: int, seed: int) -> Labels:
     """The labels after noise, as ``noisyrun --noise`` draws it."""
-    spec = noise.parse(wanted)
+    spec = parse(wanted)
     if spec is None:
         return clean
     rates = (torch.full((count,), rate, dtype=torch.float64) for rate in (spec.rate, spec.on))

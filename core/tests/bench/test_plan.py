@@ -72,6 +72,13 @@ def test_data_that_are_not_there_are_said_once(registry, tmp_path):
     assert str(caught.value) == f"data photos: --dataset: no file or folder {tmp_path / 'absent.npz'}"
 
 
+def test_noise_that_nobody_knows_is_refused_before_any_cell(registry):
+    with pytest.raises(UserError) as caught:
+        expand(suite(data=[{"name": "digits", "dataset": "digits", "noise": ["symetric:0.4"]}]), registry)
+    assert "unknown kind 'symetric'" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_settings_over_all_cells_make_other_cells(registry):
     plain, other = expand(suite(), registry), expand(suite(), registry, {"epochs": 3})
     assert not set(plain.cells) & set(other.cells)

@@ -6,6 +6,7 @@ import torch
 
 from noisyrun.api import PAD, UserError
 from noisyrun.api.labels import Labels
+from noisyrun.config.noise import NoiseSpec, parse
 from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import flips, load, noise
 from noisyrun.data.noise_manifest import NoiseManifest
@@ -80,15 +81,15 @@ def test_shares_count_pairs():
 @pytest.mark.parametrize(
     ("text", "spec"),
     [
-        ("flip-off:0.3", noise.NoiseSpec("flip-off", 0.3)),
-        ("flip-on:0.02", noise.NoiseSpec("flip-on", on=0.02)),
-        ("flip:0.3,0.02", noise.NoiseSpec("flip", 0.3, 0.02)),
-        ("flip:0,0.02", noise.NoiseSpec("flip", 0.0, 0.02)),
-        ("flip", noise.NoiseSpec("flip")),
+        ("flip-off:0.3", NoiseSpec("flip-off", 0.3)),
+        ("flip-on:0.02", NoiseSpec("flip-on", on=0.02)),
+        ("flip:0.3,0.02", NoiseSpec("flip", 0.3, 0.02)),
+        ("flip:0,0.02", NoiseSpec("flip", 0.0, 0.02)),
+        ("flip", NoiseSpec("flip")),
     ],
 )
 def test_the_grammar_of_flips_reads_back(text, spec):
-    assert noise.parse(text) == spec
+    assert parse(text) == spec
     assert str(spec) == text
 
 
@@ -97,7 +98,7 @@ def test_the_grammar_of_flips_reads_back(text, spec):
 )
 def test_flips_without_two_rates_are_one_clear_line(text):
     with pytest.raises(UserError, match=r"--noise: flip needs the rates of labels switched off and on") as caught:
-        noise.parse(text)
+        parse(text)
     assert "\n" not in str(caught.value)
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from noisyrun.api import UserError
+from noisyrun.config.noise import parse
 from noisyrun.data import noise
 
 N, C = 6000, 5
@@ -149,14 +150,14 @@ def test_matrix_draws_of_a_sample_do_not_depend_on_the_others():
 )
 def test_a_wrong_noise_setting_is_one_clear_line(text, words):
     with pytest.raises(UserError, match=r"--noise") as caught:
-        noise.parse(text)
+        parse(text)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_noise_none_is_no_noise():
-    assert noise.parse("none") is None
-    assert noise.parse(None) is None
+    assert parse("none") is None
+    assert parse(None) is None
 
 
 def test_a_matrix_must_be_square_over_the_classes_and_its_rows_sum_to_one():

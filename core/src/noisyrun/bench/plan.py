@@ -14,6 +14,7 @@ from noisyrun.bench.identity import cell_id, identity
 from noisyrun.bench.positions import Position, positions
 from noisyrun.bench.store import CELLS, Expanded, Place, Results
 from noisyrun.bench.suite import Suite
+from noisyrun.config import noise
 from noisyrun.config.resolve import RunConfig
 from noisyrun.registry import Registry
 
@@ -98,6 +99,7 @@ def expand(suite: Suite, registry: Registry | None = None, overrides: Mapping[st
             position = replace(position, layers=(*position.layers, ("--set", overrides)))
         try:
             config = position.config(registry)
+            noise.parse(config.settings.noise)
             what = identity(config, suite.task)
         except UserError as error:
             errors += [_named(position, line) for line in str(error).splitlines()]
@@ -151,7 +153,7 @@ def _apart_from_code(what: Mapping[str, Any]) -> str:
 
 def _named(position: Position, line: str) -> str:
     """What is wrong, with whose fault it is: that of the data, or of the method."""
-    head = f"data {position.data}: " if line.startswith("--data") else f"{position.method}: "
+    head = f"data {position.data}: " if line.startswith(("--data", "--noise")) else f"{position.method}: "
     return line if line.startswith(f"{position.method}: ") else head + line
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from noisyrun.api import UserError
 from noisyrun.api.labels import Labels
+from noisyrun.config.noise import KINDS, NoiseSpec, parse
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import flips, noise
 from noisyrun.data.hints import did_you_mean
@@ -39,7 +40,7 @@ def inject(
     """
     # Data given from Python has no path either, but is no demonstration.
     demonstration = settings.dataset is None and raw.format == "digits"
-    wanted = noise.parse(settings.noise or (DEMONSTRATION if demonstration else None))
+    wanted = parse(settings.noise or (DEMONSTRATION if demonstration else None))
     file = settings.data.noise_file
     if file is not None and settings.noise is not None:
         raise UserError("--noise and --data.noise-file exclude each other: the file holds the noise")
@@ -93,7 +94,7 @@ def inject(
     return replace(samples, truth=clean, labels=noisy, verified=verified), manifest
 
 
-def _fits(spec: noise.NoiseSpec, multi: bool) -> None:
+def _fits(spec: NoiseSpec, multi: bool) -> None:
     """Noise for single labels goes into single labels, that for several into several."""
     if multi and not spec.multi:
         raise UserError(
@@ -103,11 +104,11 @@ def _fits(spec: noise.NoiseSpec, multi: bool) -> None:
     if spec.multi and not multi:
         raise UserError(
             f"--noise: {spec.kind} is for data with several labels a sample, and this data has one; "
-            f"use {', '.join(noise.KINDS)}"
+            f"use {', '.join(KINDS)}"
         )
 
 
-def _flip(spec: noise.NoiseSpec, samples: Samples, labels: Labels, settings: RunSettings) -> Tensor:
+def _flip(spec: NoiseSpec, samples: Samples, labels: Labels, settings: RunSettings) -> Tensor:
     """Several labels a sample, switched off and on: int64 [N, k]."""
     count, matrix, flag = samples.task.num_classes, settings.data.noise_matrix, "--data.noise-matrix"
     if spec.from_file and matrix is None:
@@ -121,7 +122,7 @@ def _flip(spec: noise.NoiseSpec, samples: Samples, labels: Labels, settings: Run
     return flips.flips(labels, off, on, samples.index, settings.seed).classes
 
 
-def _draw(spec: noise.NoiseSpec, samples: Samples, labels: Tensor, settings: RunSettings) -> Tensor:
+def _draw(spec: NoiseSpec, samples: Samples, labels: Tensor, settings: RunSettings) -> Tensor:
     count, index, seed = samples.task.num_classes, samples.index, settings.seed
     matrix = settings.data.noise_matrix
     if matrix is not None and spec.kind not in ("matrix", "asymmetric"):
