@@ -217,7 +217,14 @@ def test_a_sweep_that_is_asked_to_stop_lets_its_cell_save_where_it_stands(tmp_pa
     assert '"interrupted"' in (results.run(cell.id) / "status.json").read_text()
 
 
-def test_ctrl_c_while_a_sweep_imports_what_its_cells_need_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("asked", "when"),
+    [
+        pytest.param(signal.SIGINT, "cells/*/cell.json", id="ctrl-c-while-it-imports-what-its-cells-need"),
+        pytest.param(signal.SIGTERM, f"cells/*/run/{CHECKPOINT}", id="a-scheduler-while-a-cell-is-at-work"),
+    ],
+)
+def test_a_stop_sent_to_all_of_a_sweep_is_one_line_and_fails_no_cell(tmp_path, asked, when):
     suite = tmp_path / "suite.toml"
     suite.write_text(
         'title = "A suite"\nseeds = 1\n[settings]\nepochs = 1000\n[[method]]\nname = "plain"\n'
@@ -227,8 +234,8 @@ def test_ctrl_c_while_a_sweep_imports_what_its_cells_need_is_one_line(tmp_path):
     with subprocess.Popen(
         [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as sweep:
-        until(lambda: list(tmp_path.glob("cells/*/cell.json")))
-        os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does: every process of its group
+        until(lambda: list(tmp_path.glob(when)))
+        os.killpg(sweep.pid, asked)  # as a terminal does, or a scheduler: every process of its group
         said = sweep.communicate()[1]
     assert sweep.returncode == 130
     assert said.startswith("interrupted; go on with: noisyrun bench")

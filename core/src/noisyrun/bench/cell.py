@@ -122,7 +122,7 @@ def _begin(order: Order) -> None:
     # Ctrl-C in a terminal is for the sweep, which asks its cells to stop once and in its own time.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT, signal.SIGTERM])
     if order.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(order.gpu)
     if order.threads is not None:

@@ -28,6 +28,9 @@ BUSY, STOPPED = 75, 130
 #: The cell is still to be run: another process has it, or had; or someone asked just this process to stop.
 AGAIN = (BUSY, STOPPED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
 
+#: What asks a sweep to stop.
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
 #: Seconds between two looks at what runs, and at cells that another process has.
 LOOK = 0.5
 
@@ -282,12 +285,14 @@ def start(what: str, order: Mapping[str, Any]) -> ForkServerProcess:
 
 
 def _serve() -> None:
-    """Start the fork server unless it runs, deaf to Ctrl-C: in a terminal that reaches it too, even as it imports.
+    """Start the fork server unless it runs, deaf to what asks the sweep to stop: that reaches all of its group.
 
-    What it forks is deaf as well, until it has a group of its own and has said what Ctrl-C means.
+    So does Ctrl-C in a terminal, and what a cluster's scheduler sends before it takes a machine back. A server that
+    died of it would leave its cells without anyone to hear how they ended. What it forks is deaf as well, until it
+    has a group of its own and has said what Ctrl-C means.
     """
     resource_tracker.ensure_running()  # starts with the server, and would hear again for both
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         forkserver.ensure_running()
     finally:
