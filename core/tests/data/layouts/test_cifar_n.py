@@ -124,3 +124,37 @@ def test_whatever_bytes_a_pickle_has_it_is_read_or_refused(tmp_path):
         except UserError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"})" + b"\x85" * 10**6 + b"K\x01s", "deep in each other"),  # crashes the interpreter as a key
+        (b"}K\x01)q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(40)) + b"s", "in two places"),
+        (b"}K\x01]\x8c\x01a2es", "an operation DUP"),
+        (b"}K\x01c_codecs\nencode\n}bs", "a change to a function"),
+    ],
+)
+def test_a_pickle_whose_objects_would_take_for_ever_or_crash_is_refused_before_it_is_loaded(tmp_path, body, message):
+    (tmp_path / "x").write_bytes(b"\x80\x02" + body + b".")
+    with pytest.raises(UserError, match=message):
+        load_arrays(tmp_path / "x")
+
+
+@pytest.mark.parametrize("protocol", range(5))
+def test_lists_arrays_and_texts_are_read_whatever_the_protocol(tmp_path, protocol):
+    array = np.arange(5)
+    held = {"x": array, "y": array + 1, "l": [1, 2], "again": array, "n": [b"a", "b", b""]}
+    (tmp_path / "x").write_bytes(pickle.dumps(held, protocol))
+    found = load_arrays(tmp_path / "x")
+    assert found["x"].tolist() == found["again"].tolist() == [0, 1, 2, 3, 4]
+    assert found["y"].tolist() == [1, 2, 3, 4, 5]
+    assert (found["l"], found["n"]) == ([1, 2], ["a", "b", ""])
+
+
+def test_labels_that_are_lists_of_differing_lengths_are_refused(cifar, read, save_human):
+    root = cifar()
+    own = load_arrays(root / "CIFAR-10_human.pt")["clean_label"]
+    save_human(root / "CIFAR-10_human.pt", {"clean_label": own, "worse_label": [1, [2, 3]]})
+    with pytest.raises(UserError, match="worse_label: labels are no list of whole numbers"):
+        read(root)

@@ -131,7 +131,10 @@ def _are_images(data: Any) -> TypeGuard[np.ndarray]:
 
 
 def _integers(values: Any, where: Path | str) -> np.ndarray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of differing lengths
+        array = np.zeros(())
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise UserError(f"{where}: labels are no list of whole numbers")
     return array.astype(np.int64)

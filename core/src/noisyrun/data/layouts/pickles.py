@@ -23,6 +23,10 @@ from noisyrun.api import UserError
 _LARGEST = 256 << 20
 #: What ``torch.save`` begins with in its older form: this number, then two more pickles, then the object.
 _MAGIC = 0x1950A86A20F9469CFC6C
+#: How deep lists, tuples and dictionaries may lie in each other: those of arrays are four deep.
+_DEEPEST = 12
+#: Operations that no writer of arrays, lists and dictionaries uses.
+_UNUSED = {"POP", "POP_MARK", "DUP", "EMPTY_SET", "ADDITEMS", "FROZENSET", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
 _NUMBERS = re.compile(r"[biuf]\d{1,2}\Z")
 
 
@@ -30,8 +34,8 @@ class _DType:
     """Stands for ``numpy.dtype``; numbers only."""
 
     def __init__(self, spec: Any, *_: Any) -> None:
-        name = spec.decode("ascii") if isinstance(spec, bytes) else str(spec)
-        if not _NUMBERS.match(name):
+        name = spec.decode("ascii") if isinstance(spec, bytes) else spec
+        if not isinstance(name, str) or not _NUMBERS.match(name):
             raise pickle.UnpicklingError(f"an array of type {name!r}, which is no number")
         self.type = np.dtype(name)
 
@@ -136,13 +140,55 @@ def _load(content: bytes) -> Any:
 
 
 def _next(stream: BytesIO) -> Any:
-    """The pickle at which a stream stands, unless it would have memory allocated that its own size cannot call for."""
-    start, size = stream.tell(), stream.getbuffer().nbytes
-    for code, argument, _ in pickletools.genops(stream):
-        if code.name.endswith("PUT") and (not isinstance(argument, int) or argument > size):
-            raise pickle.UnpicklingError(f"a place {argument} that no object of it can have")
+    """The pickle at which a stream stands, unless it would cost more than its own size calls for."""
+    start = stream.tell()
+    _bounded(stream)
     stream.seek(start)
     return _Unpickler(stream, encoding="bytes").load()
+
+
+def _bounded(stream: BytesIO) -> None:
+    """Follow how deep the objects of a pickle lie in each other, without making them.
+
+    A place of the memo far beyond the file would have gigabytes allocated. Tuples in tuples by the thousand crash the
+    interpreter when they become a key, and one that stands in another twice, and that in another, takes for ever.
+    """
+    size = stream.getbuffer().nbytes
+    stack: list[int] = []  # how deep each object is: numbers and arrays 0, what holds others more, names −1
+    marks: list[int] = []
+    memo: dict[int, int] = {}
+    for code, argument, _ in pickletools.genops(stream):
+        name = code.name
+        if name == "MARK":
+            marks.append(len(stack))
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name.endswith("PUT"):
+            if not isinstance(argument, int) or argument > size:
+                raise pickle.UnpicklingError(f"a place {argument} that no object of it can have")
+            memo[argument] = stack[-1]
+        elif name.endswith("GET"):
+            depth = memo[int(str(argument))]
+            if depth > 0:
+                raise pickle.UnpicklingError("a list or tuple that stands in two places")
+            stack.append(depth)
+        elif name in _UNUSED:
+            raise pickle.UnpicklingError(f"an operation {name} that arrays do not need")
+        else:
+            before, after = [one.name for one in code.stack_before], [one.name for one in code.stack_after]
+            first = marks.pop() if "mark" in before else len(stack)
+            first -= before.index("mark") if "mark" in before else len(before)
+            if first < 0:
+                raise ValueError("an operation without its operands")
+            taken, stack[first:] = stack[first:], []
+            if name == "BUILD" and taken[0] < 0:
+                raise pickle.UnpicklingError("a change to a function")
+            if after:
+                holds = name == "BUILD" or after[0] in ("tuple", "list", "dict")
+                depth = 1 + max(taken, default=0) if holds else -1 if name.endswith("GLOBAL") else 0
+                if depth > _DEEPEST:
+                    raise pickle.UnpicklingError("lists or tuples deep in each other")
+                stack.append(max(depth, 1) if holds else depth)
 
 
 def _plain(value: Any) -> Any:
