@@ -72,3 +72,13 @@ def test_bad_words_are_one_line(words, message, capsys):
 def test_a_path_that_is_not_there_is_one_line(capsys):
     assert main(["data", "check", "no/such/folder"]) == 1
     assert "no file or folder no/such/folder" in capsys.readouterr().out
+
+
+def test_names_from_data_cannot_reach_the_terminals_controls(photos, capsys):
+    (photos / "train" / "dog").rename(photos / "train" / "d\x1b[31mog")
+    (photos / "train" / "cat" / "\x1b]0;x\x07.png").write_bytes(b"x")
+    assert main(["data", "check", str(photos)]) == 1
+    assert main([f"{photos}\x1b[31m"]) == main(["--dataset", f"{photos}\x1b[31m"]) == 2
+    captured = capsys.readouterr()
+    assert "2: cat, d\ufffd[31mog" in captured.out
+    assert "\x1b" not in captured.out + captured.err

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from noisyrun.api.errors import UserError
+from noisyrun.printable import printable
 
 #: Verbs by name, with what they do. Each is a module of this package with a function ``main(words) -> int``.
 VERBS = {
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except UserError as error:
-        print(error, file=sys.stderr)
+        # What a message quotes may come from data.
+        print(printable(str(error), keep="\n\t"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Literal
 from noisyrun.api.errors import UserError
 from noisyrun.cli.common import configure, entries, nothing_left, wants_help
 from noisyrun.config import flags
+from noisyrun.printable import printable
 
 USAGE = """\
 noisyrun data check PATH [--data.format NAME] [--images exist|header|decode]
@@ -47,10 +48,10 @@ def main(words: list[str]) -> int:
     report = check(settings, depth)
     print(f"{words[1]}: {report.title}")
     if report.facts:
-        print(entries(report.facts))
+        print(entries([(term, printable(text)) for term, text in report.facts]))
     for term, lines in (("wrong", report.problems), ("warning", report.warnings)):
         for line in lines:
-            print(f"{term}: {line}")
+            print(f"{term}: {printable(line)}")
     print(f"{_count(len(report.problems), 'problem')}, {_count(len(report.warnings), 'warning')}")
     return 1 if report.problems else 0
 

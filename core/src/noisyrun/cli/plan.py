@@ -10,6 +10,7 @@ from noisyrun.api.needs import UNIFORM
 from noisyrun.api.plugin import KINDS
 from noisyrun.cli.common import configure, wants_help
 from noisyrun.config import flags
+from noisyrun.printable import printable
 from noisyrun.registry import FLAGS
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
 
     console = Console(highlight=False)
     console.print(f"[bold]Data[/]  {escape(data.name)}")
-    console.print(_grid([(what, escape(_printable(text))) for what, text in _sizes(data)]))
-    console.print(_grid([("note", escape(note)) for note in (*data.notes, *plan.config.notes)]))
+    console.print(_grid([(what, escape(printable(text))) for what, text in _sizes(data)]))
+    console.print(_grid([("note", escape(printable(note))) for note in (*data.notes, *plan.config.notes)]))
     console.print("\n[bold]Sockets[/]")
     console.print(_sockets(plan))
     if waiting := [need for need in plan.needs if need.method.startswith("stage ")]:
@@ -106,11 +107,6 @@ def _show(plan: Plan, data: Data, cost: Cost | None) -> None:
         console.print(f"\n[bold]Cost[/]  estimated on {cost.device}, without what the methods compute on the features")
         console.print(_grid(_cost(cost)))
     _rule(console, plan)
-
-
-def _printable(text: str) -> str:
-    """Text whose control characters, such as those that colour a terminal, do nothing."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def _rule(console: Console, plan: Plan) -> None:

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from PIL import Image
 
@@ -64,6 +66,10 @@ def test_labels_counted_from_one_are_named(clothing1m, check, rewrite, read):
     [
         ("noisy_label_kv.txt", lambda rows: rows[1:], "1 keys of noisy_train_key_list.txt have no label"),
         ("noisy_label_kv.txt", lambda rows: [*rows, "images/0/00/no-label.jpg"], "line 23"),
+        ("noisy_label_kv.txt", lambda rows: [*rows, "images/0/00/x.jpg --5"], "line 23"),
+        ("noisy_label_kv.txt", lambda rows: [*rows, f"images/0/00/x.jpg {'9' * 25}"], "line 23"),
+        ("noisy_train_key_list.txt", lambda rows: [*rows, "images/\0.jpg"], "is no text: it holds zero bytes"),
+        ("noisy_train_key_list.txt", lambda rows: [*rows, "images/\x1b[31m.jpg"], "images/\ufffd[31m.jpg"),
         ("category_names_eng.txt", lambda rows: rows[:-1], "13 classes, not 14"),
         ("clean_test_key_list.txt", lambda rows: ["../../etc/passwd.jpg"], "have no label in clean_label_kv.txt"),
         ("noisy_label_kv.txt", lambda rows: [row.rsplit(" ", 1)[0] + " 20" for row in rows], "label 20"),
@@ -122,3 +128,37 @@ def test_a_truncated_image_is_found_by_decoding_it(clothing1m, check):
 def test_another_test_set_is_refused(clothing1m, read):
     with pytest.raises(UserError, match="Clothing1M brings its own test set"):
         read(clothing1m(), test="other")
+
+
+def test_windows_line_ends_and_byte_order_marks_change_nothing(clothing1m, read):
+    root = clothing1m()
+    whole = read(root)
+    for file in root.glob("*.txt"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    data = read(root)
+    assert (data.digests, data.task.classes) == (whole.digests, whole.task.classes)
+
+
+def test_text_that_is_not_utf_8_is_a_line(clothing1m, read):
+    root = clothing1m()
+    (root / "noisy_label_kv.txt").write_bytes(b"images/\xff.jpg 3\n")
+    with pytest.raises(UserError, match=r"noisy_label_kv.txt is not UTF-8 \(byte 7"):
+        read(root)
+
+
+def test_an_image_with_two_labels_is_a_warning(clothing1m, check, rewrite):
+    root = clothing1m()
+    rewrite(root / "noisy_label_kv.txt", lambda rows: [*rows, rows[0], rows[1].rsplit(" ", 1)[0] + " 9"])
+    report = check(root)
+    assert report.problems == []
+    line = next(line for line in report.warnings if "two labels" in line)
+    assert "1 images have two labels; the last counts: images/1/01/" in line
+
+
+def test_pipes_and_links_to_nothing_are_no_images(clothing1m, check):
+    root = clothing1m()
+    for n, make in ((0, os.mkfifo), (1, lambda file: file.symlink_to("nowhere"))):
+        file = root / f"images/{n}/{n:02d}/{5000 + n},{39811 + n}.jpg"
+        file.unlink()
+        make(file)
+    assert "2 of 22 images are missing" in check(root, "exist").problems[0]

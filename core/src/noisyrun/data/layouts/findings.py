@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ import pyarrow as pa
 from noisyrun.api import UserError
 from noisyrun.data.refs import FileRefs
 from noisyrun.data.sources.paths import checked_paths
+from noisyrun.printable import printable
 
 #: Names that a line about many files gives.
 NAMED = 5
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
 @dataclass
@@ -37,11 +40,11 @@ class Findings:
 
     def problem(self, line: str) -> None:
         """Something with which no run may start."""
-        self.problems.append(line)
+        self.problems.append(printable(line))
 
     def warn(self, line: str) -> None:
         """Something that may be meant."""
-        self.warnings.append(line)
+        self.warnings.append(printable(line))
 
     def size(self, what: str, count: int, official: int) -> None:
         """Hold a count against the published one: fewer may be a subset, more cannot be right."""
@@ -105,8 +108,9 @@ def missing(root: Path, paths: Sequence[str]) -> list[str]:
     for folder, members in by_folder.items():
         try:
             with os.scandir(root / folder) as entries:
-                there = {entry.name for entry in entries if not entry.is_dir()}
-        except OSError:
+                # Neither folders nor pipes, which would never end, nor links to nothing.
+                there = {entry.name for entry in entries if entry.is_file()}
+        except (OSError, ValueError):
             there = set()
         absent.update(path for path in members if os.path.basename(path) not in there)
     return [path for path in paths if path in absent]
@@ -124,8 +128,12 @@ def lines(file: Path) -> list[str]:
         text = file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{file} is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 (byte {error.start}: {error.reason}); convert it to UTF-8") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from None
+    if "\0" in text:
+        raise UserError(f"{file} is no text: it holds zero bytes; write it again as UTF-8")
     found = [line.strip("\r") for line in text.split("\n") if line.strip()]
     if not found:
         raise UserError(f"{file} is empty")
@@ -143,7 +151,7 @@ def labelled(file: Path) -> tuple[list[str], np.ndarray]:
     paths, labels = [], []
     for number, line in enumerate(lines(file), 1):
         path, _, label = line.rstrip().rpartition(" ")
-        if not path or not label.lstrip("-").isdecimal():
+        if not path or not _INTEGER.fullmatch(label):
             raise UserError(f"{file}, line {number}: {line[:80]!r} is no path and label with a space between")
         paths.append(path.rstrip())
         labels.append(int(label))
@@ -199,6 +207,11 @@ def load_json(file: Path) -> dict[str, Any]:
     return value
 
 
+def is_text(value: str) -> bool:
+    """Whether text can be written as UTF-8 and stand in a path: JSON can hold halves of letters and zero bytes."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
 def records(held: dict[str, Any], key: str, fields: Mapping[str, type | tuple[type, ...]], file: Path) -> list[Any]:
     """A list of objects in a JSON object, each with some fields.
 
@@ -214,4 +227,6 @@ def records(held: dict[str, Any], key: str, fields: Mapping[str, type | tuple[ty
         for name, kind in fields.items():
             if not isinstance(row, dict) or not isinstance(row.get(name), kind):
                 raise UserError(f"{file}: entry {number} of {key!r}, from 0, has no {name!r} of the right type")
+            if isinstance(row[name], str) and not is_text(row[name]):
+                raise UserError(f"{file}: entry {number} of {key!r}, from 0, has {name!r} that is no text")
     return rows
