@@ -53,6 +53,8 @@ def test_categories_with_gaps_become_classes_in_their_order(coco, read):
         ("train2014", lambda held: held["images"][0].update(file_name="x.jpg"), "1 of 4 images are missing: x.jpg"),
         ("train2014", lambda held: held["annotations"][0].pop("category_id"), "entry 0 of 'annotations'"),
         ("train2014", lambda held: held.pop("images"), "holds no list 'images'"),
+        ("train2014", lambda held: held["images"][0].update(file_name="x\0.jpg"), "has 'file_name' that is no text"),
+        ("train2014", lambda held: held["categories"][0].update(name="\ud800"), "has 'name' that is no text"),
         ("val2014", lambda held: held["categories"][0].update(name="comb"), "not those of instances_train2014.json"),
     ],
 )
@@ -113,6 +115,8 @@ def test_products_are_read_from_the_folders_of_their_ids(products, read, nested)
         ("train.json", lambda held: held["images"][0].update(image_id="../../../x.jpg"), "leads outside the root"),
         ("train.json", lambda held: held["images"][0].update(image_id="x.jpg"), "1 of 6 images are missing"),
         ("train.json", lambda held: held["images"][0].update(class_id="shoe"), "class_id 'shoe' is no whole number"),
+        ("train.json", lambda held: held["images"][0].update(class_id="9" * 5000), "is no whole number"),
+        ("train.json", lambda held: held["images"][0].update(image_id="\ud800"), "has 'image_id' that is no text"),
         ("val.json", lambda held: held["images"][0].update(class_id=6), "1 classes that train.json lacks: 6"),
     ],
 )

@@ -63,3 +63,17 @@ def test_fewer_images_than_published_are_a_warning_and_more_are_wrong(food, chec
     assert any("imagelist.tsv: 12 of the 310,009" in line for line in check(food).warnings)
     monkeypatch.setattr("noisyrun.data.layouts.food101n._IMAGES", 11)
     assert any("imagelist.tsv: 12, more than the 11" in line for line in check(food).problems)
+
+
+def test_images_that_stand_twice_and_verdicts_that_differ_are_warnings(food, check, rewrite):
+    rewrite(food / "meta" / "imagelist.tsv", lambda rows: [*rows, "waffles/w003.jpg"])
+    rewrite(food / "meta" / "verified_val.tsv", lambda rows: [*rows, "apple_pie/a000.jpg\t1"])
+    report = check(food)
+    assert report.problems == []
+    assert any("imagelist.tsv: 1 images stand twice" in line for line in report.warnings)
+    assert any("right and as wrong; this file counts: apple_pie/a000.jpg" in line for line in report.warnings)
+
+
+def test_a_list_with_a_header_alone_is_a_problem(food, check, rewrite):
+    rewrite(food / "meta" / "imagelist.tsv", lambda rows: rows[:1])
+    assert any("imagelist.tsv names no image" in line for line in check(food).problems)

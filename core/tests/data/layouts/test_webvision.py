@@ -85,7 +85,10 @@ def _labels(change):
         ("train_meta_list_all.txt", lambda rows: rows[1:], "the lists are not parallel"),
         ("train_meta_list_all.txt", lambda rows: ["../x.json 1", *rows[1:]], "'../x.json' leads outside"),
         (ALL, lambda rows: ["/etc/passwd 0", *rows[1:]], "leads outside the root"),
-        ("val_filelist.txt", _labels(lambda label: label + 1000), "label 1060 (line 2) is out of range"),
+        ("val_filelist.txt", _labels(lambda label: label + 1000), "names the 1,000 classes of WebVision 1.0"),
+        ("val_filelist.txt", _labels(lambda label: label - 61), "label -61 (line 1) is out of range"),
+        ("val_filelist.txt", lambda rows: [*rows, "val\0.jpg 1"], "val_filelist.txt is no text: it holds zero bytes"),
+        ("train_meta_list_all.txt", lambda rows: ["x.json " + "9" * 5000, *rows[1:]], "is no path and label"),
         ("val_filelist.txt", lambda rows: [*rows, "val3.jpg 1"], "1 of 3 images are missing: val3.jpg"),
         (ALL, lambda rows: ["google/q0001/x.jpg,0", *rows[1:]], "is no path and label"),
     ],
@@ -106,3 +109,22 @@ def test_tar_shards_of_the_second_version_are_told_as_such(webvision, read):
     (webvision / "webvision_train_00.tar").write_bytes(b"")
     with pytest.raises(UserError, match=r"WebVision 2\.0.*does not read yet"):
         read(webvision)
+
+
+def test_validation_labels_of_the_first_version_under_the_synsets_of_the_second_are_named(webvision, check, rewrite):
+    rewrite(webvision / "info" / "synsets.txt", lambda rows: [f"n{n:08d} a {n}" for n in range(5000)])
+    rewrite(webvision / "info" / "queries_synsets_map.txt", lambda rows: ["1 1", "2 2", "3 5000"])
+    for file in (ALL, "train_filelist_google.txt"):
+        rewrite(webvision / "info" / file, _labels(lambda label: 4999 if label == 60 else label))
+    report = check(webvision)
+    assert [line for line in report.problems if "val_filelist.txt: labels run to 60" in line] == report.problems
+    assert any("names the 5,000 classes of WebVision 2.0" in line for line in report.warnings)
+    problems = check(webvision, format="mini-webvision").problems
+    assert any("mini-WebVision is of 1.0" in line for line in problems), problems
+
+
+def test_words_that_are_no_text_are_read_as_far_as_they_are(webvision, read):
+    (webvision / "google" / "q0001.json").write_text('[{"title": "a\\ud800", "tags": ["\\ud800", 3]}, {"title": 5}]')
+    text = read(webvision).train.text
+    assert text.titles[:2] == ["a?", ""]
+    assert text.tags[0] == ("?", "3")

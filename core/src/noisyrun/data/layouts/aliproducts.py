@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def _rows(file: Path) -> list[tuple[str, int]]:
 
 
 def _number(value: Any, file: Path) -> int:
-    if isinstance(value, bool) or not str(value).isdecimal():
-        raise UserError(f"{file}: class_id {value!r} is no whole number")
+    if isinstance(value, bool) or not re.fullmatch("[0-9]{1,18}", str(value)):
+        raise UserError(f"{file}: class_id {str(value)[:80]!r} is no whole number")
     return int(value)
 
 

@@ -95,7 +95,12 @@ def _names(text: Path, found: Findings) -> tuple[str, ...]:
 def _labels(file: Path, num_classes: int, found: Findings) -> dict[str, int]:
     keys, labels = labelled(file)
     found.labels(labels, num_classes, file)
-    return dict(zip(keys, labels.tolist(), strict=True))
+    label_of = dict(zip(keys, labels.tolist(), strict=True))
+    if len(label_of) < len(keys):
+        torn = [key for key, label in zip(keys, labels.tolist(), strict=True) if label_of[key] != label]
+        if torn:
+            found.warn(f"{file}: {len(torn):,} images have two labels; the last counts: {some(torn)}")
+    return label_of
 
 
 def _keys(text: Path, part: str, found: Findings) -> list[str]:

@@ -27,6 +27,10 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     listed = meta / "imagelist.tsv"
     keys = [row[0] for row in tsv(listed, ("class_name/key",), found)]
     found.size(listed.name, len(keys), _IMAGES)
+    if not keys:
+        raise UserError(f"{listed} names no image")
+    if len(set(keys)) < len(keys):
+        found.warn(f"{listed}: {len(keys) - len(set(keys)):,} images stand twice")
     labels = _labels(keys, names, listed, found)
     verdicts = _verdicts(meta, set(keys), found)
     columns: dict[str, pa.Array] = {"label": whole(labels)}
@@ -79,6 +83,11 @@ def _verdicts(meta: Path, keys: set[str], found: Findings) -> dict[str, int]:
         strange = [row[0] for row in rows if row[0] not in keys]
         if strange:
             found.warn(f"{file}: {len(strange):,} images that imagelist.tsv does not list so: {some(strange)}")
+        torn = [key for key, verdict in rows if verdicts.get(key, int(verdict)) != int(verdict)]
+        if torn:
+            found.warn(
+                f"{file}: {len(torn):,} images are verified as right and as wrong; this file counts: {some(torn)}"
+            )
         verdicts.update((key, int(verdict)) for key, verdict in rows if key in keys)
     return verdicts
 

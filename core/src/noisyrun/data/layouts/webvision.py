@@ -36,6 +36,8 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     wnids, words = _synsets(info / "synsets.txt", found)
     file, meta, paths, labels = _train_lists(info, format)
     _wrong_variant(labels, len(wnids), file, found)
+    if format == "mini-webvision" and len(wnids) == _SECOND:
+        found.problem(f"{info / 'synsets.txt'} is WebVision 2.0's, and mini-WebVision is of 1.0; take 1.0's lists")
     queries = [name.rpartition("/")[0] for name in paths]
     _against_queries(info / "queries_synsets_map.txt", queries, labels, file, found)
     metas = _meta_list(meta, len(paths), found)
@@ -58,7 +60,9 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
 def _synsets(file: Path, found: Findings) -> tuple[tuple[str, ...], list[str]]:
     """WordNet ids and words by class."""
     rows = [line.strip().partition(" ") for line in lines(file)]
-    if len(rows) not in (_CLASSES["webvision"], _SECOND):
+    if len(rows) == _SECOND:
+        found.warn(f"{file} names the 5,000 classes of WebVision 2.0, whose labels are not those of 1.0")
+    elif len(rows) != _CLASSES["webvision"]:
         found.warn(f"{file}: {len(rows):,} classes of the {_CLASSES['webvision']:,} that were published")
     return tuple(row[0] for row in rows), [row[2].strip() for row in rows]
 
@@ -173,7 +177,7 @@ def _side_information(root: Path, metas: list[tuple[str, int]], found: Findings)
                 continue
             titles[row], descriptions[row] = _text(entry.get("title")), _text(entry.get("description"))
             given = entry.get("tags")
-            tags[row] = [str(tag) for tag in given] if isinstance(given, list) else []
+            tags[row] = [_text(str(tag)) for tag in given] if isinstance(given, list) else []
     if absent:
         found.warn(f"{len(absent):,} of {len(by_file):,} JSON files of titles and tags are missing: {some(absent)}")
     if bad:
@@ -191,7 +195,8 @@ def _side_information(root: Path, metas: list[tuple[str, int]], found: Findings)
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """Text, of which half letters, which JSON can hold, become question marks."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
 
 
 def _test(path: Path, format: str, synsets: int, classes: int, found: Findings) -> Raw | None:
@@ -200,7 +205,7 @@ def _test(path: Path, format: str, synsets: int, classes: int, found: Findings) 
         found.warn(f"{file} is missing: no test set")
         return None
     paths, labels = labelled(file)
-    found.labels(labels, synsets, file)
+    _wrong_variant(labels, synsets, file, found)
     if format == "mini-webvision":
         paths, labels = [paths[row] for row in np.flatnonzero(labels < classes)], labels[labels < classes]
     found.size(f"validation images of {file.name}", len(paths), _VAL[format])
