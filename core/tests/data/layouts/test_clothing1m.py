@@ -162,3 +162,10 @@ def test_pipes_and_links_to_nothing_are_no_images(clothing1m, check):
         file.unlink()
         make(file)
     assert "2 of 22 images are missing" in check(root, "exist").problems[0]
+
+
+@pytest.mark.parametrize("below", ["", "annotations"])
+def test_a_missing_file_of_labels_is_named_beside_the_other_one(clothing1m, check, below):
+    file = clothing1m(below) / below / "noisy_label_kv.txt"
+    file.unlink()
+    assert check(file.parent if not below else file.parent.parent).problems == [f"{file} is missing"]

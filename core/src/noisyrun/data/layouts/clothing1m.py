@@ -38,7 +38,9 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     test list; the clean validation list is checked, but no part of a run.
     """
     brings_its_own(settings.test, "Clothing1M")
-    text = path if (path / "noisy_label_kv.txt").is_file() else path / "annotations"
+    text = path / "annotations"
+    if not any((text / name).is_file() for name in ("noisy_label_kv.txt", "clean_label_kv.txt")):
+        text = path
     names = _names(text, found)
     noisy = _labels(text / "noisy_label_kv.txt", len(names), found)
     clean = _labels(text / "clean_label_kv.txt", len(names), found)

@@ -108,7 +108,7 @@ def load_arrays(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{file} is missing") from None
     except OSError as error:
-        raise UserError(f"cannot read {file}: {error}") from None
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from None
     try:
         found = _load(content)
         if not isinstance(found, dict):
