@@ -205,3 +205,11 @@ def test_an_evaluation_of_several_labels_names_each_measure_once():
     assert "accuracy" not in shown
     assert "mAP" in shown
     assert "AP over all pairs" in shown
+
+
+def test_what_a_line_quotes_from_data_reaches_neither_markup_nor_the_terminals_controls():
+    console, out, err = spoken()
+    console.say("image \x1b]0;x\x07[red]cat")
+    console.warn("image \x1b[31mcat")
+    assert out.getvalue() == "image \ufffd]0;x\ufffd[red]cat\n"
+    assert err.getvalue() == "warning: image \ufffd[31mcat\n"

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult
+from noisyrun.printable import printable
 from noisyrun.report import table
 from noisyrun.report.numbers import percent, seconds
 
@@ -19,6 +20,11 @@ T = TypeVar("T")
 
 #: Seconds between two movements of a bar; a step of a small network is far shorter than drawing one.
 MOVE_EVERY = 0.1
+
+
+def _shown(line: str) -> str:
+    """A line, which may quote data, with neither markup nor control characters at work."""
+    return escape(printable(line, keep="\n\t"))
 
 
 class Console:
@@ -56,13 +62,13 @@ class Console:
     def say(self, line: str) -> None:
         """One line about the run, to stdout."""
         if not self.quiet:
-            self._print(self._out, escape(line))
+            self._print(self._out, _shown(line))
 
     def warn(self, line: str) -> None:
         """One warning, to stderr; the same warning is said once."""
         if line not in self.warnings:
             self.warnings.append(line)
-            self._print(self._err, f"[bold yellow]warning:[/] {escape(line)}")
+            self._print(self._err, f"[bold yellow]warning:[/] {_shown(line)}")
 
     def progress(self, items: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
         """Yield the items; on a terminal, show how far along they are.
