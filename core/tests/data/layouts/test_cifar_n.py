@@ -158,3 +158,16 @@ def test_labels_that_are_lists_of_differing_lengths_are_refused(cifar, read, sav
     save_human(root / "CIFAR-10_human.pt", {"clean_label": own, "worse_label": [1, [2, 3]]})
     with pytest.raises(UserError, match="worse_label: labels are no list of whole numbers"):
         read(root)
+
+
+def test_lists_and_dictionaries_of_many_items_are_read(tmp_path):
+    held = {
+        "labels": list(range(50_000)),
+        "names": [b"%d" % n for n in range(20_000)],
+        **{f"k{n}": n for n in range(20_000)},
+    }
+    (tmp_path / "x").write_bytes(pickle.dumps(held, 2))
+    found = load_arrays(tmp_path / "x")
+    assert found["labels"] == held["labels"]
+    assert found["names"][-1] == "19999"
+    assert len(found) == 20_002

@@ -185,7 +185,9 @@ def _bounded(stream: BytesIO) -> None:
                 raise pickle.UnpicklingError("a change to a function")
             if after:
                 holds = name == "BUILD" or after[0] in ("tuple", "list", "dict")
-                depth = 1 + max(taken, default=0) if holds else -1 if name.endswith("GLOBAL") else 0
+                # What grows, a thousand items at a time, is no deeper for having been there before.
+                own, items = (taken[0], taken[1:]) if before[:1] == after[:1] else (0, taken)
+                depth = max(own, 1 + max(items, default=0)) if holds else -1 if name.endswith("GLOBAL") else 0
                 if depth > _DEEPEST:
                     raise pickle.UnpicklingError("lists or tuples deep in each other")
                 stack.append(max(depth, 1) if holds else depth)
