@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from noisyrun.api.errors import UserError
-from noisyrun.bench.suite import CROSS_ENTROPY, Suite, contradictions, load, missing_data
+from noisyrun.bench.suite import CROSS_ENTROPY, Suite, contradictions, load
 
 HEAD = """
 title = "A suite"
@@ -196,18 +196,12 @@ def test_paths_are_relative_to_the_data_folder_or_to_the_file_that_names_them(tm
     (tmp_path / "s.toml").write_text('extends = "{suite}/below/base.toml"\n', encoding="utf-8")
     suite = load(tmp_path / "s.toml", data=Path("/sets"))
     assert suite.data[0].settings == {"dataset": "/sets/x", "data": {"classes": f"{tmp_path}/below/c.tsv"}}
-    assert missing_data(suite) == ["data digits: no file or folder /sets/x"]
 
 
 def test_without_a_data_folder_its_paths_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOISYRUN_DATA", raising=False)
     said = refusal(tmp_path, HEAD.replace('name = "digits"', 'name = "digits"\ndataset = "{data}/x"'))
     assert said == ["s.toml: '{data}/x' needs the folder of the data sets: --data DIR, or NOISYRUN_DATA"]
-
-
-def test_digits_need_no_file(tmp_path: Path) -> None:
-    suite = read(tmp_path, HEAD.replace('name = "digits"', 'name = "digits"\ndataset = "digits"'))
-    assert missing_data(suite) == []
 
 
 @pytest.mark.parametrize(

@@ -302,16 +302,6 @@ def contradictions(suite: Suite) -> Iterator[str]:
                 yield f"{place}.figures: no method {name!r}{did_you_mean(name, names)}; of other methods say others"
 
 
-def missing_data(suite: Suite) -> list[str]:
-    """A line for every data set of a suite that is not on this machine."""
-    found = []
-    for entry in suite.data:
-        dataset = entry.settings.get("dataset", suite.settings.get("dataset"))
-        if isinstance(dataset, str) and dataset != "digits" and not Path(dataset).expanduser().exists():
-            found.append(f"data {entry.name}: no file or folder {dataset}")
-    return found
-
-
 def _judges(setting: str) -> bool:
     head = normal(setting.split(".")[0])
     return SOCKETS.get(head, head) in JUDGES
