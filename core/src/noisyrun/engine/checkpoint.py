@@ -38,7 +38,7 @@ def save(path: Path, tree: Mapping[str, Any]) -> None:
         When the tree holds something that is neither.
     """
     tensors: dict[str, Tensor] = {}
-    content = _pack(tree, "", tensors)
+    content = pack(tree, "", tensors)
     header = {"format": FORMAT, "content": json.dumps(content)}
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata=header)
@@ -69,7 +69,7 @@ def load(path: Path, *, only: tuple[str, ...] | None = None) -> dict[str, Any]:
                 if only is None or name.partition("/")[0] in only:
                     tensors[name] = file.get_tensor(name)
             skipped = dict.fromkeys(set(file.keys()) - set(tensors))
-        tree = _unpack(json.loads(metadata["content"]), {**tensors, **skipped})
+        tree = unpack(json.loads(metadata["content"]), {**tensors, **skipped})
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise _damaged(path, error) from error
     assert isinstance(tree, dict)
@@ -165,8 +165,14 @@ def _differences(a: Any, b: Any, at: str) -> list[str]:
     return [] if a == b else [at]
 
 
-def _pack(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
-    """JSON with a placeholder for each tensor, which goes to `tensors` under its place in the tree."""
+def pack(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON with a placeholder for each tensor, which goes to `tensors`, on the CPU, under its place in the tree.
+
+    Raises
+    ------
+    NoisyrunError
+        When the tree holds something that is neither.
+    """
     if isinstance(value, Tensor):
         # A copy of its own: safetensors refuses tensors that share memory, as tied weights do.
         tensors[at] = value.detach().cpu().contiguous().clone()
@@ -175,19 +181,20 @@ def _pack(value: Any, at: str, tensors: dict[str, Tensor]) -> Any:
         for key in value:
             if not isinstance(key, str) or key == _TENSOR:
                 raise NoisyrunError(f"checkpoint: {at or 'the tree'} has the key {key!r}; keys must be plain text")
-        return {key: _pack(item, f"{at}/{key}" if at else key, tensors) for key, item in value.items()}
+        return {key: pack(item, f"{at}/{key}" if at else key, tensors) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_pack(item, f"{at}/{i}", tensors) for i, item in enumerate(value)]
+        return [pack(item, f"{at}/{i}", tensors) for i, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise NoisyrunError(f"checkpoint: {at} is a {type(value).__name__}; state must be tensors and JSON values")
 
 
-def _unpack(content: Any, tensors: Mapping[str, Tensor | None]) -> Any:
+def unpack(content: Any, tensors: Mapping[str, Tensor | None]) -> Any:
+    """The tree that `pack` made JSON and tensors of."""
     if isinstance(content, dict):
         if set(content) == {_TENSOR}:
             return tensors[content[_TENSOR]]
-        return {key: _unpack(item, tensors) for key, item in content.items()}
+        return {key: unpack(item, tensors) for key, item in content.items()}
     if isinstance(content, list):
-        return [_unpack(item, tensors) for item in content]
+        return [unpack(item, tensors) for item in content]
     return content

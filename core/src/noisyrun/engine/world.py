@@ -1,0 +1,158 @@
+"""The processes of a run: this one alone, or those that ``torchrun`` started."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from noisyrun.api.errors import UserError
+from noisyrun.engine import checkpoint
+
+#: How long one process waits for another. What one process does alone (fitting a method, say) may take this long.
+_PATIENCE = timedelta(hours=6)
+
+
+@dataclass(frozen=True)
+class World:
+    """Where this process stands among those of the run. Every method but the properties is called by all of them.
+
+    With one process every method gives back what it was given, and no process group is made.
+
+    Attributes
+    ----------
+    rank, size
+        Number of this process, and how many there are.
+    local_rank, local_size
+        The same among the processes of this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def of_environment(cls) -> World:
+        """The world that ``torchrun`` describes in the environment; one process where it describes none.
+
+        Raises
+        ------
+        UserError
+            When the variables do not make sense.
+        """
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        try:
+            world = cls(*(int(os.environ[name]) for name in names))
+        except (KeyError, ValueError):
+            world = cls(-1, 0)
+        if not 0 <= world.local_rank < world.local_size <= world.size or not 0 <= world.rank < world.size:
+            raise UserError(
+                "WORLD_SIZE is set, but not with RANK, LOCAL_RANK and LOCAL_WORLD_SIZE as torchrun sets them: "
+                "start with torchrun --nproc-per-node N -m noisyrun …, or unset WORLD_SIZE"
+            )
+        return world
+
+    @contextlib.contextmanager
+    def joined(self, device: torch.device) -> Iterator[None]:
+        """The process group, for the time of a block; none where there is one process."""
+        if self.size == 1:
+            yield
+            return
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=self.rank, world_size=self.size, timeout=_PATIENCE)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes, tells and tracks."""
+        return self.rank == 0
+
+    @property
+    def first_here(self) -> bool:
+        """Whether this is the process that writes what every machine needs a copy of."""
+        return self.local_rank == 0
+
+    def share(self, n: int) -> range:
+        """The part of n rows, classes or pairs that is this process's: neighbours, in the order of ranks."""
+        return range(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def wait(self) -> None:
+        """Wait until all are here."""
+        if self.size > 1:
+            self.total(torch.zeros(1))
+
+    def gather(self, part: Tensor) -> Tensor:
+        """Every process's rows, in the order of ranks, to all; on the CPU.
+
+        Parameters
+        ----------
+        part
+            [R, …]; R may differ from process to process, dtype and width may not.
+        """
+        part = part.detach().cpu().contiguous()
+        if self.size == 1:
+            return part
+        rows = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(rows, torch.tensor([len(part)]))
+        counts = [int(count) for count in rows]
+        # Padded, since all parts must be of one length.
+        sent = torch.zeros((max(counts), *part.shape[1:]), dtype=part.dtype)
+        sent[: len(part)] = part
+        got = [torch.empty_like(sent) for _ in range(self.size)]
+        dist.all_gather([_bytes(one) for one in got], _bytes(sent))
+        return torch.cat([one[:count] for one, count in zip(got, counts)])
+
+    def broadcast(self, tree: Any) -> Any:
+        """What the first process has, to all: mappings, lists, JSON values and tensors, which arrive on the CPU.
+
+        What the others pass is not looked at.
+        """
+        if self.size == 1:
+            return tree
+        tensors: dict[str, Tensor] = {}
+        content = checkpoint.pack(tree, "", tensors) if self.first else None
+        shapes = {name: [str(one.dtype).removeprefix("torch."), *one.shape] for name, one in tensors.items()}
+        content, shapes = json.loads(self._broadcast_text(json.dumps([content, shapes])))
+        for name, (dtype, *shape) in shapes.items():
+            if not self.first:
+                tensors[name] = torch.empty(shape, dtype=getattr(torch, dtype))
+            dist.broadcast(_bytes(tensors[name]), 0)
+        return checkpoint.unpack(content, tensors)
+
+    def _broadcast_text(self, text: str) -> str:
+        sent = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        length = torch.tensor([len(sent)])
+        dist.broadcast(length, 0)
+        got = sent if self.first else torch.empty(int(length), dtype=torch.uint8)
+        dist.broadcast(got, 0)
+        return got.numpy().tobytes().decode()
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over all processes, on the values' own device."""
+        if self.size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds in any process."""
+        return flag if self.size == 1 else bool(self.total(torch.tensor(int(flag))))
+
+
+def _bytes(values: Tensor) -> Tensor:
+    """The same memory as uint8, since not every dtype can be sent."""
+    return values.view(-1).view(torch.uint8)
