@@ -15,6 +15,7 @@ from noisyrun.data.loader import augmentation
 from noisyrun.data.samples import Samples
 from noisyrun.engine.evaluate import View, all_features
 from noisyrun.engine.network import Network
+from noisyrun.engine.world import ALONE, World
 
 #: Rows that pass the head at a time.
 _ROWS = 16_384
@@ -27,13 +28,18 @@ class FeatureSource:
     ----------
     folder
         Where a bank on disk goes; None: the system's folder for temporary files.
+    world
+        The processes that share the work: each makes the features of a part of the samples, and all get all of them.
     """
 
-    def __init__(self, network: Network, train: Samples, settings: RunSettings, folder: Path | None) -> None:
+    def __init__(
+        self, network: Network, train: Samples, settings: RunSettings, folder: Path | None, world: World = ALONE
+    ) -> None:
         self.network = network
         self.train = train
         self.settings = settings
         self.folder = folder
+        self.world = world
         self._held: Tensor | None = None
 
     def forget(self) -> None:

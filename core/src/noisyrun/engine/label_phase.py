@@ -25,6 +25,7 @@ from noisyrun.engine.corrections import changed, corrected_labels, join, keep_su
 from noisyrun.engine.harm import harm_warning
 from noisyrun.engine.label_state import LabelState
 from noisyrun.engine.weighing import Weighed, blocks_of, weigh
+from noisyrun.engine.world import ALONE, World
 from noisyrun.methods import Methods
 from noisyrun.report import metrics as measure
 
@@ -40,6 +41,7 @@ def run_label_phase(
     truth: Labels | None = None,
     warn: Warn = warnings.warn,
     clock: Stopwatch | None = None,
+    world: World = ALONE,
 ) -> LabelState:
     """Run one label phase: prototypes, then correctors in order, then weighters on what came of it.
 
@@ -58,6 +60,8 @@ def run_label_phase(
         Takes a line that a user should read.
     clock
         Takes the seconds of each method; a new one by default.
+    world
+        The processes that share the work; all of them call this, and all get the same state.
 
     Returns
     -------

@@ -153,6 +153,10 @@ class World:
         return flag if self.size == 1 else bool(self.total(torch.tensor(int(flag))))
 
 
+#: A run of one process.
+ALONE = World()
+
+
 def _bytes(values: Tensor) -> Tensor:
     """The same memory as uint8, since not every dtype can be sent."""
     return values.view(-1).view(torch.uint8)
