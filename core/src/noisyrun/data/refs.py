@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 #: Files whose content goes into the digest of a folder too large to read whole.
-_SAMPLED = 64
+SAMPLED = 64
 
 
 class ImageRefs(ABC):
@@ -71,7 +71,7 @@ class FileRefs(ImageRefs):
         total = hashlib.sha256()
         for path in self.paths:
             total.update(path.as_py().encode(errors="surrogateescape") + b"\0")
-        for position in np.unique(np.linspace(0, len(self) - 1, min(_SAMPLED, len(self))).astype(int)):
+        for position in np.unique(np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int)):
             with self.open(int(position)) as file:
                 total.update(file.read())
         return total.hexdigest()
