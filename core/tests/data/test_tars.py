@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 
 from noisyrun.api import UserError
 from noisyrun.data import tars
-from noisyrun.data.tars import TarRefs, index_shards
+from noisyrun.data.tars import TarRefs, index_shards, unfit
 
 
 def write(path: Path, members: dict[str, bytes], **options: object) -> Path:
@@ -281,3 +282,19 @@ def test_an_index_takes_few_bytes_a_member(tmp_path: Path) -> None:
     found = index_shards([write(tmp_path / "a.tar", {f"{n:09d}.jpg": b"" for n in range(2000)})])
     total = found.shard.nbytes + found.offset.nbytes + found.size.nbytes + found.names.nbytes
     assert total / len(found) < 50
+
+
+def test_an_index_that_was_kept_is_held_against_the_shards(shards: list[Path]) -> None:
+    found = index_shards(shards)
+    assert unfit(found) is None
+    assert unfit(found.take(np.arange(0))) is None
+    assert "beyond the ends" in str(unfit(replace(found, offset=found.offset + 100_000)))
+    assert "beyond the ends" in str(unfit(replace(found, size=-found.size)))
+    assert "beyond the ends" in str(unfit(replace(found, offset=found.offset - 512)))
+    assert "no image of" in str(unfit(replace(found, offset=found.offset + 512)))
+    assert "does not list" in str(unfit(replace(found, shard=found.shard + 1)))
+    assert "differ in length" in str(unfit(replace(found, shard=found.shard[:-1])))
+    write(shards[0], {"0.jpg": b"x" * 30_000})
+    assert "b.tar has" in str(unfit(found))
+    shards[0].unlink()
+    assert unfit(found) == "b.tar is missing"

@@ -13,7 +13,12 @@ import numpy as np
 import pyarrow as pa
 
 #: Files whose content goes into the digest of a folder too large to read whole.
-SAMPLED = 64
+_SAMPLED = 64
+
+
+def spread(count: int) -> list[int]:
+    """Up to 64 positions, spread over so many images."""
+    return sorted(set(np.linspace(0, count - 1, min(_SAMPLED, count)).astype(int).tolist()))
 
 
 class ImageRefs(ABC):
@@ -71,8 +76,8 @@ class FileRefs(ImageRefs):
         total = hashlib.sha256()
         for path in self.paths:
             total.update(path.as_py().encode(errors="surrogateescape") + b"\0")
-        for position in np.unique(np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int)):
-            with self.open(int(position)) as file:
+        for position in spread(len(self)):
+            with self.open(position) as file:
                 total.update(file.read())
         return total.hexdigest()
 

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from noisyrun.api import UserError
 
-_BLOCK = 512
+#: Bytes of a header; members are filled up to a multiple of it.
+BLOCK = 512
 #: Bytes read at a header: small members and the header after them often lie within.
 _WINDOW = 4096
 #: Bytes of an extended header, which holds a name or a few numbers; more is an attack on memory.
 _MAX_EXTENDED = 1 << 20
-_EMPTY = bytes(_BLOCK)
+_EMPTY = bytes(BLOCK)
 _FILE = (b"\0", b"0", b"7")
 _FOLDER = b"5"
 _LONG_NAME, _LONG_LINK, _EXTENDED, _EXTENDED_ALL = b"L", b"K", b"x", b"g"
@@ -84,6 +85,13 @@ class Archive:
             self._held = os.pread(self._file, max(size, _WINDOW), offset)
         return self._held[at : at + size]
 
+    def length_at(self, at: int) -> int | None:
+        """Bytes of the member whose header stands at a place; None where none does."""
+        try:
+            return self._checked(self.read(at, BLOCK), at)
+        except UserError:
+            return None
+
     def members(self) -> Iterator[Member]:
         """Its files, in order.
 
@@ -94,10 +102,10 @@ class Archive:
         """
         at, name, size = 0, None, None
         while at < self.size:
-            header = self.read(at, _BLOCK)
+            header = self.read(at, BLOCK)
             if header == _EMPTY:
                 return
-            own, kind, data = self._checked(header, at), header[156:157], at + _BLOCK
+            own, kind, data = self._checked(header, at), header[156:157], at + BLOCK
             extends = kind in _EXTENDING
             length = own if extends or size is None else size
             if kind in _WITHOUT_DATA:
@@ -117,7 +125,7 @@ class Archive:
                     what = _SKIPPED.get(kind, "members of no known kind")
                     self.skipped[what] = self.skipped.get(what, 0) + 1
                 name = size = None
-            at = data + -(-length // _BLOCK) * _BLOCK
+            at = data + -(-length // BLOCK) * BLOCK
         if name is not None or size is not None:
             raise self._damaged(at, "nothing after an extended header: the archive is cut off")
 
@@ -210,7 +218,7 @@ def _octal(field: bytes) -> int:
 
 def _sum_fits(header: bytes) -> bool:
     """Whether the bytes of a header, its sum taken as blanks, add up to that sum."""
-    if len(header) < _BLOCK:
+    if len(header) < BLOCK:
         return False
     given = _octal(header[148:156].partition(b"\0")[0])
     blank = header[:148] + b" " * 8 + header[156:]

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from noisyrun.api import UserError
-from noisyrun.data.refs import SAMPLED, ImageRefs
-from noisyrun.data.tar_headers import Archive, Member
+from noisyrun.data.refs import ImageRefs, spread
+from noisyrun.data.tar_headers import BLOCK, Archive, Member
 
 #: Shards that are open at a time.
 _OPEN = 128
@@ -174,6 +174,31 @@ def joined(parts: Sequence[Members]) -> Members:
     )
 
 
+def unfit(members: Members) -> str | None:
+    """Why shards on disk are not those that an index kept beside them tells of, or None: told from their sizes, the
+    bounds of all members, and the headers of up to 64 of them.
+    """
+    if len({len(members.shard), len(members.offset), len(members.size), len(members)}) > 1:
+        return "its columns differ in length"
+    if not len(members):
+        return None
+    if members.shard.min() < 0 or members.shard.max() >= len(members.shards):
+        return "it names shards that it does not list"
+    for path, size in zip(members.shards, members.sizes.tolist(), strict=True):
+        found = path.stat().st_size if path.is_file() else -1
+        if found != size:
+            return f"{path.name} has {found:,} bytes, not {size:,}" if found >= 0 else f"{path.name} is missing"
+    room = members.sizes[members.shard] - members.size
+    if members.offset.min() < BLOCK or members.size.min() < 0 or (members.offset > room).any():
+        return "it has images beyond the ends of their shards"
+    for place in spread(len(members)):
+        start, length = int(members.offset[place]), int(members.size[place])
+        with Archive(members.shards[members.shard[place]]) as archive:
+            if archive.length_at(start - BLOCK) != length:
+                return f"no image of {length:,} bytes stands at byte {start:,} of {archive.path.name}"
+    return None
+
+
 class TarRefs(ImageRefs):
     """Images that are members of tar shards, each read by its position; threads may share them.
 
@@ -221,7 +246,7 @@ class TarRefs(ImageRefs):
         for chunk in range(0, len(self), _CHUNK):
             for name in self.members.names[chunk : chunk + _CHUNK].to_pylist():
                 total.update(name.encode() + b"\0")
-        for position in np.unique(np.linspace(0, len(self) - 1, min(SAMPLED, len(self))).astype(int)):
+        for position in spread(len(self)):
             with self.open(int(position)) as file:
                 total.update(file.read())
         return total.hexdigest()
