@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,11 +137,28 @@ def relation(classes: int) -> Any:
     return np.where(np.eye(classes, dtype=bool), 1.0, (other + other.T) / 2)
 
 
+def by_row(count: int, parts: Iterable[tuple[Tensor, ...]]) -> list[Tensor]:
+    """Results of block after block, each in its place in memory that was taken once, as the host keeps them."""
+    whole: list[Tensor] = []
+    start = 0
+    for part in parts:
+        whole = whole or [one.new_empty(count, *one.shape[1:]) for one in part]
+        for kept, one in zip(whole, part):
+            kept[start : start + len(one)] = one
+        start += len(part[0])
+    return whole
+
+
 def judged(weighter: Any, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo) -> tuple[Any, Any]:
     """Weights and decisions of all observed labels, as the host asks for them."""
-    made = [weighter(block, block.observed, prototypes, side) for block in bank.blocks()]
-    wrong = None if made[0].wrong is None else array(torch.cat([one.wrong for one in made]))
-    return array(torch.cat([one.weights for one in made])), wrong
+
+    def parts() -> Iterator[tuple[Tensor, ...]]:
+        for block in bank.blocks():
+            made = weighter(block, block.observed, prototypes, side)
+            yield (made.weights, made.score) if made.wrong is None else (made.weights, made.score, made.wrong)
+
+    weights, _, *wrong = by_row(len(bank), parts())
+    return array(weights), array(wrong[0]) if wrong else None
 
 
 def array(tensor: Tensor | None) -> Any:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import naive
 import numpy as np
-import torch
+from torch import Tensor
 
-from label_phase_cases.case import NO_SIDE, Case, array, close, phase, size_of
+from label_phase_cases.case import NO_SIDE, Case, array, by_row, close, phase, size_of
 from noisyrun.api import FeatureBank, Prototypes, Targets
 
 
@@ -53,12 +54,15 @@ def corrector(bank: FeatureBank) -> Case:
     chosen = list(array(prototypes.rows))
     labels = bank.labels.single.numpy()
 
-    def work() -> Any:
+    def parts() -> Iterator[tuple[Tensor, ...]]:
         corrector = SmpCorrector(SmpCorrectorConfig())
-        made = [corrector(block, Targets.of(block.labels), prototypes, NO_SIDE) for block in bank.blocks()]
-        return array(torch.cat([one.top for one in made])), array(
-            torch.cat([one.confidence for one in made if one.confidence is not None])
-        )
+        for block in bank.blocks():
+            made = corrector(block, Targets.of(block.labels), prototypes, NO_SIDE)
+            assert made.confidence is not None
+            yield made.top, made.confidence
+
+    def work() -> Any:
+        return [array(one) for one in by_row(len(bank), parts())]
 
     def formula(features: Any) -> Any:
         scores = naive.smp_scores(features, chosen)

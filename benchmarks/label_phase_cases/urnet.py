@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import naive
 import numpy as np
 import torch
+from torch import Tensor
 
-from label_phase_cases.case import NO_SIDE, Case, array, close, judged, phase, size_of
+from label_phase_cases.case import NO_SIDE, Case, array, by_row, close, judged, phase, size_of
 from label_phase_cases.kmeans_cost import Counted
 from noisyrun.api import FeatureBank, SideInfo, Targets
 
@@ -85,17 +87,20 @@ def label(bank: FeatureBank) -> Case:
     corrector = LabelMix(LabelMixConfig())
     labels, predicted = bank.labels.single.numpy(), bank.top_classes[:, 0].numpy()
 
-    def work() -> Any:
-        return [corrector(block, Targets.of(block.labels), None, NO_SIDE) for block in bank.blocks()]
+    def parts() -> Iterator[tuple[Tensor, ...]]:
+        for block in bank.blocks():
+            made = corrector(block, Targets.of(block.labels), None, NO_SIDE)
+            assert made.confidence is not None
+            yield made.classes, made.values, made.alpha, made.confidence
 
-    def agrees(ours: list[Targets], theirs: Any) -> None:
-        changed = array(torch.cat([one.dense(bank.num_classes) * one.alpha.unsqueeze(1) for one in ours]))
-        kept = 1 - array(torch.cat([one.alpha for one in ours]))
-        dense = changed + kept[:, None] * np.eye(bank.num_classes)[labels]
+    def agrees(ours: list[Tensor], theirs: Any) -> None:
+        made = Targets(*ours)
+        changed = array(made.dense(bank.num_classes) * made.alpha.unsqueeze(1))
+        dense = changed + (1 - array(made.alpha))[:, None] * np.eye(bank.num_classes)[labels]
         assert np.abs(dense - theirs).max() < 1e-6
 
     return Case(
-        work,
+        lambda: by_row(len(bank), parts()),
         # Two classes and a probability are read; two classes, two values, a share and a confidence are written.
         reads=(20 + 32) * len(bank),
         naive=lambda _: naive.urnet_label(labels, predicted, bank.num_classes),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -26,20 +27,36 @@ class Block:
         The bank it is part of.
     rows
         int64 [R]: rows of the bank, on the CPU.
-    features
-        float32 [R, D], on the phase's device, in the space the run chose (raw, centred or whitened).
     """
 
-    def __init__(self, bank: FeatureBank, rows: Tensor, features: Tensor) -> None:
+    def __init__(self, bank: FeatureBank, rows: Tensor, features: Tensor | Callable[[], Tensor]) -> None:
         self.bank = bank
         self.rows = rows
-        self.features = features
+        self._features = features
 
     def __len__(self) -> int:
         return self.rows.shape[0]
 
+    @property
+    def features(self) -> Tensor:
+        """float32 [R, D], on the phase's device, in the space the run chose (raw, centred or whitened).
+
+        Read when they are first asked for: many methods go by labels and predictions alone.
+        """
+        if not isinstance(self._features, Tensor):
+            self._features = self._features()
+        return self._features
+
     def _pick(self, values: Tensor) -> Tensor:
-        return values[self.rows.to(values.device)].to(self.features.device)
+        if self._in_order:
+            start = int(self.rows[0])
+            return values[start : start + len(self)].to(self.bank.device, copy=True)
+        return values[self.rows.to(values.device)].to(self.bank.device)
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether the rows are neighbours: what is known of them is copied as one piece."""
+        return len(self) > 0 and is_run(self.rows)
 
     @property
     def index(self) -> Tensor:
@@ -49,7 +66,8 @@ class Block:
     @property
     def labels(self) -> Labels:
         """Observed labels of the rows."""
-        return self.bank.labels.take(self.rows).to(self.features.device)
+        labels = self.bank.labels
+        return Labels(self._pick(labels.classes), None if labels.known is None else self._pick(labels.known))
 
     @property
     def observed(self) -> Tensor:
@@ -84,7 +102,8 @@ class Block:
     @property
     def trusted(self) -> Labels:
         """Trusted labels of the rows (`PAD` where there is none)."""
-        return self.bank.trusted.take(self.rows).to(self.features.device)
+        trusted = self.bank.trusted
+        return Labels(self._pick(trusted.classes), None if trusted.known is None else self._pick(trusted.known))
 
     @property
     def clean(self) -> Tensor:
@@ -103,7 +122,14 @@ class Block:
 
     def take(self, positions: Tensor) -> Block:
         """Some of these rows, by position in the block."""
-        return Block(self.bank, self.rows[positions.cpu()], self.features[positions.to(self.features.device)])
+        return Block(self.bank, self.rows[positions.cpu()], lambda: self.features[positions.to(self.features.device)])
+
+
+def is_run(rows: Tensor) -> bool:
+    """Whether int64 [R], R ≥ 1, is first, first + 1, first + 2, …"""
+    if int(rows[-1]) - int(rows[0]) != len(rows) - 1:
+        return False
+    return bool((rows[1:] - rows[:-1] == 1).all())
 
 
 class FeatureBank(ABC):

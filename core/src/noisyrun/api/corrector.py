@@ -30,7 +30,7 @@ class LabelCorrector(Method[C]):
         made = self.correct(block, targets, prototypes, side)
         if not isinstance(made, Targets):
             raise MethodError(self.key, f"must return Targets (got {type(made).__name__})")
-        rows, device = len(block), block.features.device
+        rows, device = len(block), block.bank.device
         high = block.bank.num_classes - 1
         classes = check(self.key, "targets.classes", made.classes, (rows, None), torch.int64, device, PAD, high)
         shape = (rows, classes.shape[1])

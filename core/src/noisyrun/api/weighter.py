@@ -49,7 +49,7 @@ class SampleWeighter(Method[C]):
         made = self.weigh(block, labels, prototypes, side)
         if not isinstance(made, Judgement):
             made = Judgement(made)
-        size, device = (len(block),), block.features.device
+        size, device = (len(block),), block.bank.device
         weights = check(self.key, "weights", made.weights, size, None, device, low=0.0).float()
         score = made.weights if made.score is None else made.score
         score = check(self.key, "score", score, size, None, device).float()

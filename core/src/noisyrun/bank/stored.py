@@ -18,6 +18,9 @@ from noisyrun.bank.stores import Store
 
 #: More rows than this in a block gain no speed, and leave a progress bar without steps.
 _MOST_ROWS = 65_536
+#: Bytes of features in a block on a processor: memory that is used again and again, and stays near it. Blocks larger
+#: than the allocator keeps are new memory each time, which the system clears first.
+_NEAR = 1 << 23
 #: float32 [R, D] or [R, C] tensors that a method is assumed to hold at once while it works on a block.
 _COPIES = 4
 
@@ -115,15 +118,13 @@ class StoredBank(FeatureBank):
 
     def take(self, rows: Tensor) -> Block:
         rows = rows.cpu()
-        return Block(self, rows, self._in_space(self.store.read(rows, self.device)))
+        return Block(self, rows, lambda: self._in_space(self.store.read(rows, self.device)))
 
     def blocks(self, rows: Tensor | None = None, size: int | None = None) -> Iterator[Block]:
         size = self.block_rows if size is None else size
         for start in range(0, len(self) if rows is None else len(rows), size):
             if rows is None:
-                stop = min(start + size, len(self))
-                features = self.store.slice(start, stop, self.device)
-                yield Block(self, torch.arange(start, stop), self._in_space(features))
+                yield self.take(torch.arange(start, min(start + size, len(self))))
             else:
                 yield self.take(rows[start : start + size])
 
@@ -131,7 +132,8 @@ class StoredBank(FeatureBank):
     def block_rows(self) -> int:
         """Rows in a block by default: what fits the budget when a method holds a few [R, D] and [R, C] of it."""
         row = 4 * _COPIES * (self.dim + self.num_classes)
-        return max(1, min(_MOST_ROWS, self.memory // row))
+        most = _MOST_ROWS if self.device.type != "cpu" else max(1024, _NEAR // (4 * self.dim))
+        return max(1, min(_MOST_ROWS, most, self.memory // row))
 
     def of_class(self, c: int) -> Tensor:
         return self._rows_by_class[self._class_starts[c] : self._class_starts[c + 1]]

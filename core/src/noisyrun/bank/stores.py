@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from noisyrun.api.bank import is_run
+
 
 class Store(ABC):
     """N features of width D, read by rows.
@@ -61,7 +63,7 @@ class TensorStore(Store):
         self.features = self.features[:0].clone()
 
 
-class FileStore(Store):
+class FileStore(TensorStore):
     """Features in a half-precision ``.npy`` file that is mapped into memory: its header gives shape and dtype.
 
     Parameters
@@ -74,35 +76,20 @@ class FileStore(Store):
 
     def __init__(self, path: Path, *, keep: bool = False) -> None:
         self.path = path
-        self.values = np.load(path, mmap_mode="r", allow_pickle=False)
-        self.shape = (self.values.shape[0], self.values.shape[1])
+        # What is written to a mapping of this mode would stay in memory: torch wants to be able to, nobody does.
+        super().__init__(torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)))
         self._remove = None if keep else weakref.finalize(self, path.unlink, missing_ok=True)
-
-    def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
-        return self._floats(np.array(self.values[start:stop]), device)
 
     def gather(self, rows: Tensor, device: torch.device) -> Tensor:
         if bool((rows[1:] >= rows[:-1]).all()):
-            return self._floats(self.values[rows.numpy()], device)
+            return super().gather(rows, device)
         # In the order of the file, so that a disk reads forwards; then back in the order asked for.
         order = torch.argsort(rows)
-        picked = self._floats(self.values[rows[order].numpy()], device)
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order))
-        return picked[back.to(device)]
+        return super().gather(rows[order], device)[back.to(device)]
 
     def close(self) -> None:
-        self.values = self.values[:0].copy()
+        super().close()
         if self._remove is not None:
             self._remove()
-
-    @staticmethod
-    def _floats(values: np.ndarray, device: torch.device) -> Tensor:
-        return torch.from_numpy(values).to(device).float()
-
-
-def is_run(rows: Tensor) -> bool:
-    """Whether int64 [R], R ≥ 1, is first, first + 1, first + 2, …"""
-    if int(rows[-1]) - int(rows[0]) != len(rows) - 1:
-        return False
-    return bool((rows[1:] - rows[:-1] == 1).all())

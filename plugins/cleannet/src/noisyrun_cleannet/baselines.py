@@ -37,7 +37,7 @@ class NaiveWeighter(SampleWeighter[NaiveConfig]):
     """Takes every label for right: what a detector has to beat."""
 
     def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Judgement:
-        ones = torch.ones(len(block), device=block.features.device)
+        ones = torch.ones(len(block), device=block.bank.device)
         return Judgement(ones, ones, torch.zeros_like(ones, dtype=torch.bool))
 
 

@@ -75,7 +75,7 @@ class VerifiedWeighter(SampleWeighter[VerifiedConfig]):
             phase.log("held_error", float(errors[best]) / judged)
 
     def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Judgement:
-        score = torch.zeros(len(block), device=block.features.device)
+        score = torch.zeros(len(block), device=block.bank.device)
         wrong = torch.zeros_like(score, dtype=torch.bool)
         for c in torch.unique(labels).tolist():
             if c in self.machines:

@@ -82,7 +82,7 @@ class Discriminant(SampleWeighter[DiscriminantConfig]):
     def _judged(self, block: Block, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability and margin of each label, float32 [R], and whether there is ground to judge it, bool [R]."""
         assert self.counts is not None
-        counts, observed = self.counts.to(block.features.device), block.observed
+        counts, observed = self.counts.to(block.bank.device), block.observed
         own = counts[observed.clamp(min=0)]
         # Without the sample, the mean of its own class is farther by n / (n − 1).
         moved = torch.where((observed != PAD) & (own > 1), own / (own - 1).clamp(min=1), 1.0).square()

@@ -55,7 +55,7 @@ class Bags(SampleWeighter[BagsConfig], OnlinePart):
         )
 
     def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Tensor:
-        return torch.ones(len(block), device=block.features.device)
+        return torch.ones(len(block), device=block.bank.device)
 
     def part(self, dim: int, task: Task) -> nn.Module:
         return BagBranch(dim, self.config.hidden, task.num_classes)

@@ -79,7 +79,7 @@ class Instance(SampleWeighter[InstanceConfig]):
     def weigh(self, block: Block, labels: Tensor, prototypes: Prototypes | None, side: SideInfo) -> Judgement:
         if self.texts is None or self.known is None:
             raise MethodError(self.key, "must be fitted before it weighs")
-        device = block.features.device
+        device = block.bank.device
         named = torch.where(block.observed == PAD, labels, block.observed)
         if self.model is None:
             return Judgement(torch.ones(len(block), device=device))
