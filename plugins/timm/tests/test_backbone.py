@@ -125,6 +125,19 @@ def test_an_unknown_model_is_refused_with_the_nearest_names(name: str, hint: str
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("model", ["resnet10t", "test_vit"])
+def test_a_trained_network_is_rebuilt_when_its_starting_weights_are_gone(model: str, tmp_path: Path) -> None:
+    file = saved(model, tmp_path / "w.safetensors")
+    method = TimmBackbone(TimmConfig(model=model, weights=file))
+    trained = method(task())
+    file.unlink()
+    again = TimmBackbone(method.blank())(task())
+    again.load_state_dict(trained.state_dict())
+    seen = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(seen), trained.eval()(seen))
+
+
 def test_pickled_weights_are_refused_unopened(tmp_path: Path) -> None:
     file = tmp_path / "w.pth"
     file.write_bytes(b"\x80\x04never read")

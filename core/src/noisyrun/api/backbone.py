@@ -49,6 +49,14 @@ class Backbone(Method[C]):
             raise MethodError(self.key, "the FeatureExtractor must say its feature width `dim`")
         return made
 
+    def blank(self) -> C:
+        """The configuration that builds the same network, under the same names, from no starting weights.
+
+        A trained network is rebuilt by it: its own weights are loaded next, and a file or a download that it once
+        started from may be gone. To be written by backbones that can start from weights; by default the configuration.
+        """
+        return self.config
+
     def build(self, task: Task) -> FeatureExtractor:
         """Build the network for a task; weights drawn from torch's global generator, which the host has seeded."""
         raise MethodError(self.key, "must define build")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from noisyrun.api.backbone import Backbone
 from noisyrun.api.errors import UserError
+from noisyrun.api.stage import Stage
 from noisyrun.api.task import Task
 from noisyrun.config.resolve import RunConfig
 from noisyrun.config.settings import RunSettings
@@ -22,10 +24,9 @@ from noisyrun.engine.persist import input_shape
 from noisyrun.engine.precision import Precision, seed_build
 from noisyrun.methods import Methods
 from noisyrun.plan import make_methods
+from noisyrun.registry import Registry
 from noisyrun.run_folder import CHECKPOINT, RunFolder
 
-#: Sockets whose methods have a say in what a network is.
-_PARTS = ("backbone", "weighter", "corrector")
 #: Settings that say which samples are held out as noisy validation.
 _SPLIT = ("dataset", "noise", "clean", "seed")
 
@@ -54,43 +55,100 @@ def load_members(folders: Sequence[Path], data: Data, settings: RunSettings, dev
 
 def load_member(folder: Path, data: Data, settings: RunSettings, device: torch.device) -> Member:
     """The network in the folder of one finished run; parameters and errors as for `load_members`."""
+    opened, saved = read_finished(folder)
+    inputs = saved.get("inputs") or {}
+    _check_fits(folder, saved, inputs, data)
+    task = replace(data.task, loss=inputs.get("loss", data.task.loss))
+    found = rebuild(opened, saved, task)
+    network = found.network.to(device).to(memory_format=torch.channels_last)
+    view = View(
+        device=device,
+        precision=Precision(settings.train.amp, device),
+        mean=tuple(inputs.get("mean", data.mean)),
+        std=tuple(inputs.get("std", data.std)),
+        batch_size=settings.eval.batch_size,
+        resolution=found.last.resolution,
+    )
+    return Member(network, view, own_val=_same_split(saved, settings, data))
+
+
+def read_finished(folder: Path) -> tuple[RunFolder, dict[str, Any]]:
+    """The folder of a finished run, and of its checkpoint all but the tensors of anything but the network.
+
+    Raises
+    ------
+    UserError
+        In one line, when there is none, the run has not finished, or the checkpoint is damaged.
+    """
     opened = RunFolder.open(folder)
     status = opened.status().get("status")
     if status != "finished":
         raise UserError(
             f"{folder}: its run has not finished ({status or 'never began'}); go on with: noisyrun resume {folder}"
         )
-    path = opened.file(CHECKPOINT)
-    saved = checkpoint.load(path, only=("network",))
-    with _naming(f"{folder}: its network cannot be built"):
-        config, methods = _configured(opened)
-    inputs = saved.get("inputs") or {}
-    _check_fits(folder, saved, inputs, data)
-    plan = stages.resolve_stages(config.settings, judge_labels=methods.judge_labels, side=_side(data.task))
+    return opened, checkpoint.load(opened.file(CHECKPOINT), only=("network",))
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """The network of a finished run as it stood at its end, in evaluation mode.
+
+    Attributes
+    ----------
+    last
+        The stage that trained last, which says at which resolution, and with which head.
+    """
+
+    config: RunConfig
+    methods: Methods
+    network: Network
+    last: Stage
+
+
+def rebuild(folder: RunFolder, saved: Mapping[str, Any], task: Task, registry: Registry | None = None) -> Rebuilt:
+    """Build the network of a finished run again, from no starting weights, and load what it learned.
+
+    Parameters
+    ----------
+    saved
+        Its checkpoint.
+    task
+        What it was to learn.
+
+    Raises
+    ------
+    UserError
+        In one line, when a plugin is not installed, or another network is built now.
+    """
+    with _naming(f"{folder.path}: its network cannot be built"):
+        config, methods = _configured(folder, registry)
+        plan = stages.resolve_stages(config.settings, judge_labels=methods.judge_labels, side=_side(task))
+        network = _built(config, methods, task, plan)
+    checkpoint.load_module(network, saved["network"], folder.file(CHECKPOINT))
     last = stages.last_trained(plan, saved["progress"]["lengths"])
-    network = _built(config, methods, replace(data.task, loss=inputs.get("loss", data.task.loss)), plan)
-    checkpoint.load_module(network, saved["network"], path)
-    network = network.to(device).to(memory_format=torch.channels_last)
     network.freeze(last.trains, online=last.online)
     network.eval()
-    extractor = network.extractor
-    view = View(
-        device=device,
-        precision=Precision(settings.train.amp, device),
-        mean=tuple(inputs.get("mean", data.mean)) if extractor.mean is None else extractor.mean,
-        std=tuple(inputs.get("std", data.std)) if extractor.std is None else extractor.std,
-        batch_size=settings.eval.batch_size,
-        resolution=last.resolution,
-    )
-    return Member(network, view, own_val=_same_split(saved, settings, data))
+    return Rebuilt(config, methods, network, last)
 
 
-def _configured(folder: RunFolder) -> tuple[RunConfig, Methods]:
+def blank(backbone: Backbone[Any]) -> Backbone[Any]:
+    """A backbone that builds the same network from no starting weights."""
+    config = backbone.blank()
+    if config is backbone.config:
+        return backbone
+    made = type(backbone)(config)
+    made.key = backbone.key
+    return made
+
+
+def _configured(folder: RunFolder, registry: Registry | None) -> tuple[RunConfig, Methods]:
     """The configuration of the run, and those of its methods that are part of the network."""
     values = folder.config()
     kept = {name: value for name, value in values.items() if name not in ("side_info", "prototypes", "lifecycle")}
-    config = RunConfig.from_dict(kept)
-    return config, make_methods(config)
+    config = RunConfig.from_dict(kept, registry)
+    methods = make_methods(config)
+    backbone = methods.backbone
+    return config, methods if backbone is None else replace(methods, backbone=blank(backbone))
 
 
 def _built(config: RunConfig, methods: Methods, task: Task, plan: Sequence[stages.Stage]) -> Network:

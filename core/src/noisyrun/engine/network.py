@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from noisyrun.api.backbone import Backbone
@@ -156,6 +157,15 @@ class Network(nn.Module):
             if logits is not None:
                 return logits
         return self.head(features)
+
+    @torch.no_grad()
+    def predictor(self) -> str | None:
+        """The method whose part `predict` asks in this stage; None: the backbone's own head alone predicts."""
+        features = next(self.parameters()).new_zeros(1, self.dim)
+        for key, method in self._active.items():
+            if method.predict(self.parts[_module_name(key)], features) is not None:
+                return key
+        return self._head_in_use
 
     def forward(self, inputs: Tensor, step: Step, given_features: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a step, and its terms by name (``loop``, ``KEY.NAME``).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from noisyrun.api.backbone import FeatureExtractor
 from noisyrun.api.labels import Targets
 from noisyrun.api.phase import Exhibit
 from noisyrun.api.prototypes import Prototypes
@@ -28,7 +29,7 @@ def trainer_tree(trainer: Trainer) -> dict[str, Any]:
     """All that a trainer needs to go on. Seeds stand for generators, so there is no state of any."""
     return {
         "classes": list(trainer.data.task.classes),
-        "inputs": task_inputs(trainer.data),
+        "inputs": task_inputs(trainer.data, trainer.network.extractor),
         "digests": dict(trainer.data.digests),
         "config": trainer.config,
         "progress": trainer.progress.as_dict(),
@@ -45,15 +46,20 @@ def trainer_tree(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def task_inputs(data: Data) -> dict[str, Any]:
-    """What a network is shown, so that it can be built again from its checkpoint and be shown the same."""
-    task = data.task
+def task_inputs(data: Data, extractor: FeatureExtractor) -> dict[str, Any]:
+    """What a network is shown, so that it can be built again from its checkpoint and be shown the same.
+
+    ``held`` says that images were held decoded: another resolution was made from those, not from the files.
+    """
+    task, split = data.task, data.train if data.test is None else data.test
     return {
         "labels": task.labels,
         "loss": task.loss,
         "shape": input_shape(task),
-        "mean": list(data.mean),
-        "std": list(data.std),
+        "mean": list(data.mean if extractor.mean is None else extractor.mean),
+        "std": list(data.std if extractor.std is None else extractor.std),
+        "wnids": None if split.text.wnids is None else list(split.text.wnids),
+        "held": split.images is None or split.images.resident is not None,
     }
 
 

@@ -58,6 +58,14 @@ class TimmBackbone(Backbone[TimmConfig]):
     def needs(self) -> Needs:
         return Needs(images=True)
 
+    def blank(self) -> TimmConfig:
+        config = self.config
+        if not config.pretrained and config.weights is None:
+            return config
+        # What weights have decided stays: an unset small stem is none with them, and one by the image's size without.
+        changes = {"pretrained": False, "weights": None, "small_stem": bool(config.small_stem)}
+        return config.model_copy(update=changes)
+
     def build(self, task: Task) -> FeatureExtractor:
         if task.image_size is None or task.channels is None:
             raise UserError(f"{self.key}: needs images; a run on features alone has --backbone features")
