@@ -25,6 +25,7 @@ class DataSettings(Settings):
         "folder",
         "manifest",
         "parquet",
+        "webdataset",
         "features",
         "clothing1m",
         "food-101n",

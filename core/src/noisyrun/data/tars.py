@@ -103,8 +103,11 @@ def index_shards(paths: Sequence[Path], wanted: Callable[[str], bool] | None = N
 
     def scan(path: Path) -> Members:
         with Archive(path) as archive:
-            kept = archive.members() if wanted is None else (m for m in archive.members() if wanted(m.name))
-            return members_of(archive, kept)
+            found = Growing(archive)
+            for member in archive.members():
+                if wanted is None or wanted(member.name):
+                    found.append(member)
+            return found.members()
 
     return joined(list(over_shards(scan, shards)))
 
@@ -133,28 +136,40 @@ def over_shards(work: Callable[[Path], R], shards: Sequence[Path]) -> Iterable[R
         pool.shutdown(cancel_futures=True)
 
 
-def members_of(archive: Archive, members: Iterable[Member]) -> Members:
-    """Some members of one archive that is being read."""
-    offset, size = array("q"), array("q")
-    names: list[str] = []
-    chunks = []
-    for name, start, length in members:
-        names.append(name)
-        offset.append(start)
-        size.append(length)
-        if len(names) == _CHUNK:
-            chunks.append(pa.array(names, pa.large_string()))
-            names = []
-    chunks.append(pa.array(names, pa.large_string()))
-    return Members(
-        (archive.path,),
-        np.array([archive.size]),
-        np.zeros(len(offset), np.int32),
-        np.array(offset, np.int64),
-        np.array(size, np.int64),
-        pa.concat_arrays(chunks),
-        archive.skipped,
-    )
+class Growing:
+    """Members of one archive that is being read, as arrays that grow."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._offset, self._size = array("q"), array("q")
+        self._names: list[str] = []
+        self._chunks: list[pa.Array] = []
+
+    def append(self, member: Member) -> None:
+        """One more."""
+        name, offset, size = member
+        self._names.append(name)
+        self._offset.append(offset)
+        self._size.append(size)
+        if len(self._names) == _CHUNK:
+            self._pack()
+
+    def members(self) -> Members:
+        """All of them."""
+        self._pack()
+        return Members(
+            (self._archive.path,),
+            np.array([self._archive.size]),
+            np.zeros(len(self._offset), np.int32),
+            np.array(self._offset, np.int64),
+            np.array(self._size, np.int64),
+            pa.concat_arrays(self._chunks),
+            self._archive.skipped,
+        )
+
+    def _pack(self) -> None:
+        self._chunks.append(pa.array(self._names, pa.large_string()))
+        self._names = []
 
 
 def joined(parts: Sequence[Members]) -> Members:

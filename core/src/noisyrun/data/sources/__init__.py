@@ -36,6 +36,10 @@ def read(settings: RunSettings) -> RawData:
         from noisyrun.data.sources import parquet
 
         return parquet.read(path, settings.data)
+    if found.format == "webdataset":
+        from noisyrun.data.sources import webdataset
+
+        return webdataset.read(path, settings.data)
     from noisyrun.data.sources import features
 
     return features.read(path, settings.data)

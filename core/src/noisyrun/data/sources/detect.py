@@ -8,9 +8,12 @@ from pathlib import Path
 from noisyrun.api import UserError
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.hints import did_you_mean
+from noisyrun.data.sources.shards import has_shards, is_pattern
 
 #: Tables in text files.
 TEXT = (".csv", ".tsv", ".jsonl")
+#: Tar archives that are compressed, which the reader of shards refuses with a remedy.
+_PACKED = (".tgz", ".tar.gz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ def locate(settings: RunSettings) -> Found:
     path = Path(settings.dataset).expanduser()
     if given == "digits":
         raise UserError(f"--data.format digits takes no path (got --dataset {path})")
+    if is_pattern(path) and not path.exists():
+        return Found("webdataset", path)
     if not path.exists():
         raise UserError(f"--dataset: no file or folder {path}{_near(path)}")
     return Found(_format(path) if given == "auto" else given, path)
@@ -58,8 +63,10 @@ def _format(path: Path) -> str:
             return "manifest"
         if suffix == ".parquet":
             return _parquet_format(path)
+        if suffix == ".tar" or path.name.lower().endswith(_PACKED):
+            return "webdataset"
         raise UserError(
-            f"--dataset: {path} is neither .npz, .npy, .csv, .tsv, .jsonl nor .parquet, nor a folder"
+            f"--dataset: {path} is neither .npz, .npy, .csv, .tsv, .jsonl, .parquet nor .tar, nor a folder"
             + ("; noisyrun loads no pickles" if suffix in (".pkl", ".pickle", ".pt", ".pth") else "")
         )
     from noisyrun.data import layouts
@@ -68,13 +75,16 @@ def _format(path: Path) -> str:
     layout = layouts.detect(path)
     if layout is not None:
         return layout
+    if has_shards(path):
+        return "webdataset"
     file = training_file(path)
     if file is not None:
         return _format(file)
     if any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
         return "folder"
     raise UserError(
-        f"--dataset: {path} holds neither a folder for each class nor a train file (.parquet, .csv, .tsv, .jsonl, .npz)"
+        f"--dataset: {path} holds neither a folder for each class nor a train file (.parquet, .csv, .tsv, .jsonl, "
+        ".npz), nor tar shards"
     )
 
 

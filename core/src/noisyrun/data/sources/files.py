@@ -8,8 +8,8 @@ from noisyrun.api import UserError
 from noisyrun.data.hints import did_you_mean
 
 _SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".npz")
-_TRAIN = ("train", "training")
-_TEST = ("test", "testing", "val", "valid", "validation", "eval")
+TRAIN = ("train", "training")
+TEST = ("test", "testing", "val", "valid", "validation", "eval")
 #: Names of a file that is a whole training set.
 _WHOLE = ("manifest", "data", "features", "metadata")
 
@@ -28,12 +28,12 @@ def split_files(folder: Path, names: tuple[str, ...]) -> list[Path]:
 
 def training_file(folder: Path) -> Path | None:
     """The training file of a folder (the first of its shards), or None."""
-    found = split_files(folder, _TRAIN) or split_files(folder, _WHOLE)
+    found = split_files(folder, TRAIN) or split_files(folder, _WHOLE)
     if found:
         return found[0]
     if (folder / "features.npy").is_file():
         return folder / "features.npy"
-    alone = sorted(path for path in folder.glob("*.parquet") if path.stem not in _TEST)
+    alone = sorted(path for path in folder.glob("*.parquet") if path.stem not in TEST)
     return alone[0] if alone else None
 
 
@@ -41,7 +41,7 @@ def training_files(path: Path, flag: str = "--dataset") -> list[Path]:
     """The training file that a path names, or the training files in the folder it names."""
     if path.is_file():
         return [path]
-    found = split_files(path, _TRAIN) or split_files(path, _WHOLE)
+    found = split_files(path, TRAIN) or split_files(path, _WHOLE)
     if not found and (first := training_file(path)) is not None:
         found = [first]
     if not found:
@@ -54,17 +54,17 @@ def test_files(path: Path, given: str | None, trained_on: list[Path]) -> list[Pa
     if given is not None:
         return training_files(existing(Path(given).expanduser(), "--data.test"), "--data.test")
     folder = path if path.is_dir() else path.parent
-    return [file for file in split_files(folder, _TEST) if file not in trained_on]
+    return [file for file in split_files(folder, TEST) if file not in trained_on]
 
 
 def test_folder(folder: Path) -> Path | None:
     """The folder of the test split, or None."""
-    return next((folder / name for name in _TEST if (folder / name).is_dir()), None)
+    return next((folder / name for name in TEST if (folder / name).is_dir()), None)
 
 
 def train_folder(folder: Path) -> Path | None:
     """The folder of the training split, or None."""
-    return next((folder / name for name in _TRAIN if (folder / name).is_dir()), None)
+    return next((folder / name for name in TRAIN if (folder / name).is_dir()), None)
 
 
 def existing(path: Path, flag: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ def read(path: Path, settings: DataSettings) -> RawData:
     return RawData(path.resolve().name, "folder", _split(top, names), test, names, notes=notes)
 
 
+@cache
 def suffixes() -> frozenset[str]:
     """Endings of the images that Pillow reads."""
     return frozenset(Image.registered_extensions()) - {".pdf", ".mpg", ".mpeg"}
