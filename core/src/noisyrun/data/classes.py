@@ -83,7 +83,7 @@ def find_classes(raw: RawData, table: Path | None, tree: Path | None) -> Classes
     wnids = found.wnids
     if wnids is None and all(_WNID.match(name) for name in found.names):
         wnids = found.names
-    return Classes(found.names, wnids, found.descriptions, None if tree is None else _tree(tree), found.aliases)
+    return Classes(found.names, wnids, found.descriptions, raw.parents if tree is None else _tree(tree), found.aliases)
 
 
 def _from_labels(raw: RawData) -> tuple[str, ...]:

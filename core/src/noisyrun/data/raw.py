@@ -128,6 +128,8 @@ class RawData:
         Class names by index where the source fixes them (ClassLabel, folders); None where labels must tell.
     wnids, descriptions
         By class, where the source has them.
+    parents
+        A tree over the classes, child → parent, where the source has one.
     notes
         Lines a user should read.
     """
@@ -139,4 +141,5 @@ class RawData:
     classes: tuple[str, ...] | None = None
     wnids: tuple[str, ...] | None = None
     descriptions: tuple[str, ...] | None = None
+    parents: Mapping[str, str] | None = None
     notes: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.raw import RawData
-from noisyrun.data.sources.detect import beside, locate
+from noisyrun.data.sources.detect import Found, beside, locate
 
 __all__ = ["beside", "locate", "read"]
 
@@ -14,14 +14,22 @@ __all__ = ["beside", "locate", "read"]
 def read(settings: RunSettings) -> RawData:
     """Read the data set a run names, in the format it says or the one its path tells."""
     found = locate(settings)
-    if found.format == "digits":
+    if found.path is None:
         from noisyrun.data.sources import digits
 
         return digits.read()
-    path = found.path
-    assert isinstance(path, Path)
+    from noisyrun.data.pack.read import completed
+
+    return completed(_read(found, found.path, settings), found.path)
+
+
+def _read(found: Found, path: Path, settings: RunSettings) -> RawData:
     from noisyrun.data import layouts
 
+    if found.format == "pack":
+        from noisyrun.data.sources import packed
+
+        return packed.read(path, settings.data)
     if found.format in layouts.LAYOUTS:
         return layouts.read(path, settings.data, found.format)
     if found.format == "folder":

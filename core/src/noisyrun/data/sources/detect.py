@@ -70,8 +70,12 @@ def _format(path: Path) -> str:
             + ("; noisyrun loads no pickles" if suffix in (".pkl", ".pickle", ".pt", ".pth") else "")
         )
     from noisyrun.data import layouts
+    from noisyrun.data.pack.read import read_pack
     from noisyrun.data.sources.files import training_file
 
+    pack = read_pack(path)
+    if pack is not None and pack.form == "shards":
+        return "pack"
     layout = layouts.detect(path)
     if layout is not None:
         return layout

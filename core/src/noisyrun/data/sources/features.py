@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -11,8 +12,9 @@ import pyarrow as pa
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
+from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
-from noisyrun.data.sources.files import test_files, training_file
+from noisyrun.data.sources.files import test_files, training_file, training_files
 from noisyrun.data.sources.matrices import label_columns
 from noisyrun.data.sources.parquet import FEATURES, class_names, read_tables
 from noisyrun.data.sources.roles import find_roles, take_roles
@@ -25,29 +27,33 @@ _LABEL_FILES = ("{}_labels.npy", "{}-labels.npy", "labels.npy")
 
 def read(path: Path, settings: DataSettings) -> RawData:
     """Features, labels and where there are some logits, with a test set in the same file or beside it."""
-    file = path if path.is_file() else training_file(path)
-    if file is None:
+    if path.is_dir() and training_file(path) is None:
         raise UserError(f"--dataset: {path} holds no features (train.npz, features.npy, train.parquet)")
-    train, classes = _read(file, settings, "", test=False)
+    files = training_files(path)
+    train, classes = _read(files, settings, "", test=False)
     assert train is not None
-    found = test_files(path, settings.test, [file])
+    found = test_files(path, settings.test, files)
     if found:
-        test, _ = _read(found[0], settings, "", test=True)
+        test, _ = _read(found, settings, "", test=True)
     else:
-        test, _ = _read(file, settings, "test_", test=True)
+        test, _ = _read(files, settings, "test_", test=True)
     if test is not None:
         _same_width(train, test)
-    return RawData(file.stem, "features", train, test, classes)
+    return RawData(files[0].stem, "features", train, test, classes)
 
 
-def _read(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tuple[Raw | None, tuple[str, ...] | None]:
+def _read(
+    files: list[Path], settings: DataSettings, prefix: str, *, test: bool
+) -> tuple[Raw | None, tuple[str, ...] | None]:
+    """One split from its file, or from its numbered shards of Parquet."""
+    file = files[0]
     suffix = file.suffix.lower()
     if suffix == ".npz":
         return _npz(file, settings, prefix, test=test)
     if suffix == ".npy":
         return (None if prefix else _npy(file, settings)), None
     if suffix == ".parquet":
-        return (None, None) if prefix else _parquet(file, settings, test=test)
+        return (None, None) if prefix else _parquet(files, settings, test=test)
     raise UserError(f"{file}: features are read from .npz, .npy and .parquet")
 
 
@@ -122,14 +128,15 @@ def _npy(file: Path, settings: DataSettings) -> Raw:
     return _raw(str(file), {"features": array(file)}, columns, roles, count)
 
 
-def _parquet(file: Path, settings: DataSettings, *, test: bool) -> tuple[Raw, tuple[str, ...] | None]:
-    table = read_tables([file])
-    where = str(file)
+def _parquet(files: list[Path], settings: DataSettings, *, test: bool) -> tuple[Raw, tuple[str, ...] | None]:
+    table = read_tables(files)
+    where = str(files[0] if len(files) == 1 else files[0].parent)
     wide = {name: _matrix(table.column(name), name, where) for name in table.column_names if name in FEATURES + _LOGITS}
     if not set(wide) & set(FEATURES):
         raise UserError(f"{where} has no column 'features' (it has {', '.join(table.column_names)})")
     roles = find_roles([name for name in table.column_names if name not in wide], settings, where, test=test)
     raw = _raw(where, wide, take_roles(table, roles, text_lists=False), roles)
+    raw = replace(raw, index=stable_index(table, where))
     return raw, class_names(table.schema, roles["label"])
 
 

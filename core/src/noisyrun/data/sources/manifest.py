@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import csv, json
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
 from noisyrun.data.hints import did_you_mean
+from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import FileRefs
 from noisyrun.data.sources.files import test_files, training_files
@@ -53,7 +53,7 @@ def _split(files: list[Path], settings: DataSettings, *, test: bool) -> Raw:
     paths = checked_paths([None if p is None else str(p) for p in table.column(column).to_pylist()], root, where)
     return Raw(
         where,
-        np.arange(len(table)),
+        stable_index(table, where),
         take_roles(table, roles, text_lists=files[0].suffix.lower() in (".csv", ".tsv")),
         roles,
         images=FileRefs(root, paths),

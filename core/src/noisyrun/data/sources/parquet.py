@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
+from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import BytesRefs, FileRefs, ImageRefs
 from noisyrun.data.sources.files import test_files, training_files
@@ -101,7 +101,7 @@ def _split(files: list[Path], settings: DataSettings, *, test: bool) -> tuple[Ra
     roles = find_roles([name for name in table.column_names if name != column], settings, where, test=test)
     raw = Raw(
         where,
-        np.arange(len(table)),
+        stable_index(table, where),
         take_roles(table, roles, text_lists=False),
         roles,
         images=_refs(table.column(column), files[0].parent, where),
