@@ -24,7 +24,7 @@ VERBS = {
     "ui": "open MLflow's pages on the runs of a suite's results, or of runs/",
     "new-plugin": "write a package for a plugin of your own to start from",
     "plugins": "list the plugins that are installed, or could be",
-    "data": "check a data set: what it holds, and what is wrong with it, a line each",
+    "data": "check a data set: what it holds, and what is wrong with it; or pack it into tar shards or Parquet",
     "schema": "print the JSON schema of a run's configuration",
     "doctor": "check this installation: versions, devices, plugins, data",
 }

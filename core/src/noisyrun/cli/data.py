@@ -1,10 +1,11 @@
-"""``noisyrun data``: what a data set holds, and what is wrong with it."""
+"""``noisyrun data``: what a data set holds, and what is wrong with it; and the same in another form."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from noisyrun.api.errors import UserError
+from noisyrun.cli import pack
 from noisyrun.cli.common import configure, entries, nothing_left, wants_help
 from noisyrun.config import flags
 from noisyrun.printable import printable
@@ -22,18 +23,22 @@ sizes that are not those published. Nothing is trained and nothing is written.
   --images decode      decode each image: finds truncated ones, and takes as long as an epoch's decoding
   --data.FIELD         as in a run: noisyrun --help data
 
-Exit code: 0 nothing is wrong (there may be warnings), 1 something is."""
+Exit code: 0 nothing is wrong (there may be warnings), 1 something is.
+
+"""
 
 _DEPTHS: tuple[Literal["exist", "header", "decode"], ...] = ("exist", "header", "decode")
 
 
 def main(words: list[str]) -> int:
-    """Check a data set."""
+    """Check a data set, or pack it."""
     if wants_help(words):
-        print(USAGE)
+        print({"check": USAGE.rstrip(), "pack": pack.USAGE}.get(words[0], USAGE + pack.USAGE))
         return 0
+    if words[:1] == ["pack"]:
+        return pack.main(words[1:])
     if words[:1] != ["check"]:
-        raise UserError("data: say what to do: noisyrun data check PATH")
+        raise UserError("data: say what to do: noisyrun data check PATH, or noisyrun data pack SOURCE --to DIR")
     if len(words) < 2 or words[1].startswith("-"):
         raise UserError("data check: name the data set first: noisyrun data check PATH")
     given = flags.parse(words[2:])

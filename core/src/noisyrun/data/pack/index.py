@@ -1,4 +1,4 @@
-"""The index of the tar shards of a split: one row a sample, with the place of its image and all that is known beside it."""
+"""The index of the tar shards of a split: a row a sample, with the place of its image and all known beside it."""
 
 from __future__ import annotations
 
