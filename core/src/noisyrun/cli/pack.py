@@ -86,7 +86,8 @@ def told(pack: object, to: Path, made: bool) -> Iterator[str]:
     assert isinstance(pack, Pack)
     for split, part in pack.splits.items():
         size = sum(shard.bytes for shard in part.shards)
-        yield f"{split}: {part.samples:,} samples, {len(part.shards):,} file{'s' * (len(part.shards) != 1)}, {size / 1e6:,.1f} MB"
+        files = "1 file" if len(part.shards) == 1 else f"{len(part.shards):,} files"
+        yield f"{split}: {part.samples:,} samples, {files}, {size / 1e6:,.1f} MB"
         if part.skipped:
             yield f"{split}: {len(part.skipped):,} images that cannot be read are left out: {part.skipped[0]}"
     yield f"{'wrote' if made else 'nothing to do: this very pack is in'} {to}  (noisyrun --dataset {to})"
