@@ -34,6 +34,7 @@ from noisyrun.engine.device import device_of
 from noisyrun.engine.energy import EnergyMeter
 from noisyrun.engine.label_phase import run_label_phase, unverified
 from noisyrun.engine.label_state import LabelState
+from noisyrun.files import writing
 from noisyrun.methods import Methods
 from noisyrun.report import summary as summaries
 from noisyrun.report.by_class import class_records
@@ -85,6 +86,8 @@ class Detection:
     def save(self, out: Path | str) -> None:
         """Write ``labels.parquet`` and ``summary.json`` into a folder."""
         folder = Path(out)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         files = {"summary": SUMMARY, "labels": LABELS}
         write_labels(self._table, folder / LABELS)
         summaries.write({**self.summary, "out": summaries.from_here(folder), "files": files}, folder / SUMMARY)

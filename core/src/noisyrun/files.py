@@ -1,40 +1,144 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and what to tell the user when one cannot be written."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from noisyrun.api.errors import UserError
+from noisyrun.report.numbers import size
+
+#: Faults of the machine and not of the program, in the user's words.
+FAULTS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "your quota on this disk is used up",
+    errno.EFBIG: "it would be larger than a file may be here (ulimit -f)",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.EMFILE: "this process has too many open files (raise the limit: ulimit -n)",
+    errno.ENFILE: "this machine has too many open files",
+    errno.EIO: "the disk reports an error",
+    errno.ESTALE: "the network drive lost the file",
+    errno.ENOLCK: "this file system has no locks left",
+}
+#: Those after which it helps to know how much is free.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class WriteError(UserError):
+    """A file could not be written; what stood in its place stands there still.
+
+    Parameters
+    ----------
+    path
+        What was to be written.
+    error
+        Why it could not be.
+    """
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        self.path = path
+        why = FAULTS.get(error.errno or 0, error.strerror or str(error))
+        if not path.parent.is_dir():
+            why = f"there is no folder {path.parent} (moved, deleted, unmounted?)"
+        elif error.errno in _FULL:
+            why += f" ({_room(path.parent)})"
+        super().__init__(f"cannot write {path}: {why}")
+
+
+def _room(folder: Path) -> str:
+    """What is left where a folder lies: space, or the number of files that there may be."""
+    try:
+        held = os.statvfs(folder)
+    except OSError:
+        return f"at {folder}"
+    if held.f_files and not held.f_favail:
+        return f"no more files can be made, all {held.f_files} are used, at {folder}"
+    return f"{size(held.f_bavail * held.f_frsize)} free of {size(held.f_blocks * held.f_frsize)}"
+
+
+def fault(error: BaseException) -> str | None:
+    """One line on an error that the machine is to blame for; None where it is another's fault."""
+    if isinstance(error, WriteError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno not in FAULTS:
+        return None
+    return f"{f'{error.filename}: ' if error.filename else ''}{FAULTS[error.errno]}"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """A block that writes `path`.
+
+    Raises
+    ------
+    WriteError
+        In place of an `OSError`, whatever library it comes from.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except Exception as error:
+        if (cause := _os_error(error)) is None:
+            raise
+        raise WriteError(path, cause) from error
+
+
+def _os_error(error: Exception) -> OSError | None:
+    """The system's error in what a library made of it: safetensors writes in Rust, and tells it in words alone."""
+    if isinstance(error, OSError):
+        return error
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(told[1]), os.strerror(int(told[1]))) if told else None
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` that takes its place when the block ends without an error.
 
-    A kill at any moment leaves the old file or the new one: the content reaches the disk before the name does.
+    A kill at any moment leaves the old file or the new one: the content reaches the disk before the name does. The
+    folder must be there: one that vanished during a run does not come back half-empty.
+
+    Raises
+    ------
+    WriteError
+        When the disk is full, the folder gone, and the like; the old file stays.
 
     Examples
     --------
     >>> with atomic(Path("notes.txt")) as temporary:  # doctest: +SKIP
     ...     temporary.write_text("all of it, or nothing")
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync(path.parent)
+    with writing(path):
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        sync(path.parent)
 
 
 def write_text(path: Path, content: str) -> None:
     """Write a text file atomically, UTF-8."""
     with atomic(path) as temporary:
         temporary.write_text(content, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def sync(path: Path) -> None:
@@ -44,3 +148,58 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def reserve(handle: int, count: int) -> None:
+    """Give an open file `count` bytes on the disk, so that writing to it through memory cannot fail half-way.
+
+    A page of a mapped file that finds no room on the disk ends the process by SIGBUS, with nothing said.
+
+    Raises
+    ------
+    OSError
+        When there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(handle, 0, count)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+                raise
+        else:
+            return
+    # Where a file system cannot promise room, it can at least be asked how much there is.
+    os.ftruncate(handle, count)
+    held = os.fstatvfs(handle)
+    if held.f_bavail * held.f_frsize < count:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def take_lock(handle: int, *, wait: bool = False) -> bool | None:
+    """Lock an open file against every other process until it is closed.
+
+    Returns
+    -------
+    bool or None
+        Whether the lock was taken; False where another process has it, None where the file system has no locks, as
+        some network drives have none.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            return None
+        raise
+    return True
+
+
+def remove_leavings(folder: Path) -> None:
+    """Remove what a killed process left half-written or would have removed: temporary files and banks on disk.
+
+    To be called by the one process that may write to the folder.
+    """
+    for path in [*folder.glob(".*.tmp"), *folder.glob("features-" + 8 * "[0-9a-f]" + "*.npy")]:
+        with suppress(OSError):
+            path.unlink()

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from noisyrun.api.errors import UserError
-from noisyrun.files import write_text
+from noisyrun.files import FAULTS, remove_leavings, take_lock, write_text, writing
 
 CONFIG, STATUS, CHECKPOINT = "config.json", "status.json", "checkpoint.safetensors"
 SUMMARY, LABELS, NOISE = "summary.json", "labels.parquet", "noise.parquet"
 CURVES, GALLERY, PAGE = "curves.svg", "gallery.png", "gallery.html"
+#: The folder of the run by plain cross entropy, within that of the run it is compared with.
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,15 @@ class RunFolder:
         try:
             if out is None:
                 return cls(_fresh(Path("runs"), time.strftime("%Y%m%d-%H%M%S") + f"-{name}"))
-            if (out / STATUS).exists() and cls(out)._never_began():
-                os.replace(out, _fresh(out.absolute().parent, f"{out.absolute().name}-failed"))
+            if (out / STATUS).exists():
+                with cls(out).locked():  # else it might be put aside while another process begins in it
+                    if cls(out)._never_began():
+                        os.replace(out, _fresh(out.absolute().parent, f"{out.absolute().name}-failed"))
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--out: cannot make {error.filename} ({error.strerror})") from error
-        if (out / STATUS).exists() or (out / CONFIG).exists():
-            raise UserError(
-                f"--out: {out} holds a run already; go on with: noisyrun resume {out}, or name another folder"
-            )
+            why = FAULTS.get(error.errno or 0, error.strerror)
+            raise UserError(f"--out: cannot make {error.filename} ({why})") from error
+        cls(out)._refuse_another()
         return cls(out)
 
     @classmethod
@@ -71,36 +72,83 @@ class RunFolder:
         return cls(path)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, warn: Callable[[str], object] | None = None) -> Iterator[None]:
         """Keep every other process from running in this folder; freed by the system when the process dies.
+
+        What a process that was killed here left half-written is removed.
+
+        Parameters
+        ----------
+        warn
+            Takes a line where the file system has no locks, so that nothing keeps a second process out.
 
         Raises
         ------
         UserError
-            When another process has it.
+            When another process has it, or the folder cannot be written to.
         """
-        handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle, held = self._lock()
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(
-                    f"{self.path}: another noisyrun is running in this folder; wait for it to end"
-                ) from None
+            if held is False:
+                raise UserError(f"{self.path}: another noisyrun is running in this folder; wait for it to end")
+            if held is None and warn is not None:
+                warn(
+                    f"{self.path}: this file system has no locks, so nothing keeps a second noisyrun out of this "
+                    "folder; start none in it while this one runs"
+                )
+            for folder in (self.path, self.path / BASELINE):
+                remove_leavings(folder)
             yield
         finally:
             os.close(handle)
+
+    def _lock(self) -> tuple[int, bool | None]:
+        """The open file that keeps others out, and what `noisyrun.files.take_lock` says of it."""
+        path = self.path / ".lock"
+        while True:
+            with writing(path):
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+                try:
+                    held = take_lock(handle)
+                    if os.path.samestat(os.fstat(handle), path.stat()):
+                        return handle, held
+                except BaseException:
+                    os.close(handle)
+                    raise
+            os.close(handle)  # the folder was put aside between the two, and another stands in its place
 
     def file(self, name: str) -> Path:
         """A file in the folder."""
         return self.path / name
 
     def begin(self, config: Mapping[str, Any]) -> str:
-        """Note a new run and what it was asked to do; returns its id."""
-        run_id = secrets.token_hex(16)
-        self.note("running", run_id=run_id, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        """Note a new run and what it was asked to do; returns its id. The folder is locked.
+
+        Raises
+        ------
+        UserError
+            When another process was quicker, and the folder holds its run.
+        """
+        self._refuse_another()
+        # The configuration first: with it alone a run can be resumed, without it the folder is no run's.
         write_text(self.file(CONFIG), json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-        return run_id
+        return self.run_id()
+
+    def run_id(self) -> str:
+        """The id of the run; a new one where it was stopped before it had any."""
+        known = self.status().get("run_id")
+        if isinstance(known, str):
+            return known
+        made = secrets.token_hex(16)
+        self.note("running", run_id=made, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+        return made
+
+    def _refuse_another(self) -> None:
+        if self.file(STATUS).exists() or self.file(CONFIG).exists():
+            raise UserError(
+                f"--out: {self.path} holds a run already; go on with: noisyrun resume {self.path}, "
+                "or name another folder"
+            )
 
     def note(self, status: str, **facts: Any) -> None:
         """Note how the run stands."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ import torch
 from noisyrun import data as datasets
 from noisyrun import evaluation
 from noisyrun import plan as plans
+from noisyrun.api.errors import UserError
 from noisyrun.api.hooks import RunInfo, RunResult
 from noisyrun.api.plugin import API_VERSION, plugin_key
 from noisyrun.config.resolve import RunConfig, resolve
@@ -27,12 +30,13 @@ from noisyrun.engine.corrections import changed, corrected_labels
 from noisyrun.engine.device import device_of
 from noisyrun.engine.ensemble import load_members
 from noisyrun.engine.evaluate import Member
-from noisyrun.engine.interrupt import Interrupted
+from noisyrun.engine.interrupt import Interrupted, signal_of, stopped_at_once
 from noisyrun.engine.label_phase import label_measures, unverified
 from noisyrun.engine.outcome import Outcome
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.stages import baseline_stages
 from noisyrun.engine.trainer import Trainer
+from noisyrun.files import WriteError, fault
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
 from noisyrun.report import drawing
@@ -40,7 +44,7 @@ from noisyrun.report import summary as summaries
 from noisyrun.report.by_class import class_records
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
-from noisyrun.run_folder import CONFIG, LABELS, NOISE, SUMMARY, RunFolder
+from noisyrun.run_folder import BASELINE, CONFIG, LABELS, NOISE, SUMMARY, RunFolder
 from noisyrun.tracking.manager import Observers
 
 if TYPE_CHECKING:
@@ -132,17 +136,19 @@ class _Session:
         self.console = console
         self.clock = Stopwatch()
 
+    @stopped_at_once()
     def start(self) -> Run:
         data, plan = self._prepare()
         folder = RunFolder.create(plan.config.settings.out, _name(plan.methods))
-        with folder.locked():
+        with folder.locked(self.console.warn):
             run_id = folder.begin(plan.config.as_dict())
             return self._go(data, plan, folder, run_id, resumed=False)
 
+    @stopped_at_once()
     def resume(self, folder: RunFolder) -> Run:
-        with folder.locked():
+        with folder.locked(self.console.warn):
             data, plan = self._prepare()
-            run_id = folder.status().get("run_id") or folder.begin(plan.config.as_dict())
+            run_id = folder.run_id()
             folder.note("running")
             return self._go(data, plan, folder, run_id, resumed=True)
 
@@ -176,20 +182,25 @@ class _Session:
             baseline = self._train_baseline(plan, data, folder.path, resumed)
             averaged = self._evaluate_again(plan, data, outcome, baseline)
             summary, files = self._report(plan, data, outcome, baseline, averaged, folder, run_id, observers)
+            folder.note("finished")
         except KeyboardInterrupt as stop:
-            folder.note("interrupted")
-            observers.run_end(RunResult("interrupted"))
-            shown = summaries.from_here(folder.path)
-            raise Interrupted(f"interrupted; go on with: noisyrun resume {shown}") from stop
+            self._ended(folder, observers, "interrupted")
+            raise Interrupted(f"interrupted; {_go_on(folder)}", signal=signal_of(stop)) from stop
         except Exception as error:
-            folder.note("failed", error=" ".join(str(error).split())[:1000])
-            observers.run_end(RunResult("failed"))
+            self._ended(folder, observers, "failed", error=" ".join(str(error).split())[:1000])
+            if (told := fault(error)) is not None:
+                raise UserError(f"{told}; mend that, then {_go_on(folder)}") from error
             raise
-        folder.note("finished")
         observers.run_end(RunResult("finished", summary, tuple(files)))
         summary = self._with_trackers(summary, observers, folder)
         self.console.results(summary)
         return Run(folder.path, summary, outcome.network)
+
+    def _ended(self, folder: RunFolder, observers: Observers, status: str, **facts: str) -> None:
+        """Note an end before the end; the disk may be at fault, and then takes no note either."""
+        with suppress(WriteError):
+            folder.note(status, **facts)
+        observers.run_end(RunResult(status))
 
     def _train(self, plan: Plan, data: Data, folder: Path, observers: Observers, resumed: bool) -> Outcome:
         trainer = Trainer(
@@ -217,7 +228,7 @@ class _Session:
             data,
             device=self.device,
             plan=baseline_stages(plan.stages),
-            folder=folder / "baseline",
+            folder=folder / BASELINE,
             config=_what_matters(plan.config),
             console=self.console,
         )
@@ -295,6 +306,10 @@ def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str,
         return shares
     found = label_measures(train.labels, corrected, state, train.truth, data.task)
     return {**shares, **found, **summaries.label_fields(found, corrected=methods.correct_labels)}
+
+
+def _go_on(folder: RunFolder) -> str:
+    return f"go on with: noisyrun resume {shlex.quote(summaries.from_here(folder.path))}"
 
 
 def _member(outcome: Outcome) -> Member:

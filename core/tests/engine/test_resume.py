@@ -18,8 +18,8 @@ STAGES = [
 ]
 
 
-class StopAfter(StopRequest):
-    """Asks to stop when it has been looked at so many times."""
+class StopAnywhere(StopRequest):
+    """Asks to stop when it has been looked at so many times: at a step, or between blocks of whatever takes long."""
 
     def __init__(self, looks):
         self.looks = looks
@@ -33,6 +33,15 @@ class StopAfter(StopRequest):
     @requested.setter
     def requested(self, value):
         pass
+
+
+class StopAfter(StopAnywhere):
+    """Asks to stop when so many steps have been taken."""
+
+    def between(self, items):
+        return iter(items)
+
+    def check(self): ...
 
 
 def make(kit, folder, **changes):
@@ -70,6 +79,35 @@ def test_interrupted_at_a_step_and_resumed(kit, tmp_path, monkeypatch, unbroken,
     saved = checkpoint.load(tmp_path / checkpoint.NAME)["progress"]
     assert saved["steps"] == looks
     assert_same(make(kit, tmp_path).run(resume=True), unbroken)
+
+
+def on_features(kit, folder):
+    """A run quick enough to be stopped at every single place."""
+    settings = kit.make_settings(stages=STAGES, train={"checkpoint_every": 3}, eval={"batch_size": 32})
+    methods, data = kit.make_methods(features=True), kit.make_data(60, features=True)
+    return Trainer(settings, methods, data, device=CPU, folder=folder, config={"a": 1})
+
+
+def test_stopped_at_any_look_it_goes_on_as_if_never_stopped(kit, tmp_path, monkeypatch):
+    unbroken, looks = on_features(kit, tmp_path / "unbroken").run(), 0
+    steps = set()
+    while True:
+        folder = tmp_path / str(looks)
+        with monkeypatch.context() as patch:
+            patch.setattr(trainers, "StopRequest", lambda: StopAnywhere(looks))  # noqa: B023
+            try:
+                on_features(kit, folder).run()
+            except Interrupted:
+                pass
+            else:
+                break
+        progress = checkpoint.load(folder / checkpoint.NAME)["progress"]
+        steps.add((progress["steps"], progress["labelled"]))
+        assert_same(on_features(kit, folder).run(resume=True), unbroken)
+        looks += 1
+    # More places than steps: label phases, features, evaluation, predictions that are kept.
+    assert looks > 2 * unbroken.history[-1]["step"]
+    assert len(steps) > unbroken.history[-1]["step"]
 
 
 def test_killed_between_two_checkpoints_and_resumed(kit, tmp_path, monkeypatch, unbroken):

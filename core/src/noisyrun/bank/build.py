@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,7 @@ def extract(
     predictions: Predictions | None = None,
     amp: torch.dtype | None = None,
     keep: bool = False,
+    watch: Callable[[Iterable[Any]], Iterator[Any]] = iter,
 ) -> StoredBank:
     """The bank of a network's features, without augmentation; the network is left in the mode it was in.
 
@@ -128,6 +129,8 @@ def extract(
         Samples that pass the network at a time.
     amp
         Dtype of autocast; None: full precision.
+    watch
+        Hands on the batches, and may raise between two of them.
     folder, predictions, keep
         As in `build`.
     """
@@ -139,7 +142,7 @@ def extract(
     said = Said.empty(len(samples), slots, min(settings.top, samples.task.num_classes))
     batches = eval_batches(samples, batch_size=batch_size, device=device, mean=mean, std=std, resolution=resolution)
     with _evaluating(network), torch.no_grad(), contextlib.ExitStack() as stack:
-        for positions, inputs in batches:
+        for positions, inputs in watch(batches):
             with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
                 features = network.features(inputs)
                 logits = network.head(features)

@@ -104,6 +104,7 @@ class Results:
 
     def save_suite(self, expanded: Expanded) -> None:
         """Keep a suite and its positions."""
+        self.path.mkdir(parents=True, exist_ok=True)
         write_text(self.path / SUITE, expanded.model_dump_json(indent=1) + "\n")
 
     def suite(self) -> Expanded:
@@ -154,10 +155,12 @@ class Results:
 
     def describe(self, cell: str, what: Mapping[str, Any]) -> None:
         """Keep what a cell is."""
+        self.cell(cell).mkdir(parents=True, exist_ok=True)
         write_text(self.cell(cell) / CELL, json.dumps(what, indent=1, ensure_ascii=False) + "\n")
 
     def keep(self, result: Result) -> None:
         """Keep what came of a cell."""
+        self.cell(result.cell).mkdir(parents=True, exist_ok=True)
         write_text(self.cell(result.cell) / RESULT, result.model_dump_json(indent=1) + "\n")
 
     def forget(self, cell: str) -> None:

@@ -1,16 +1,20 @@
 """The command line: words to configuration, errors to one line and an exit code. Each verb is a module of its own.
 
-Exit codes: 0 done, 1 failed, 2 something for the user to mend, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 something for the user to mend, 130 interrupted (143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import TextIO
 
 from noisyrun.api.errors import UserError
+from noisyrun.files import fault
 from noisyrun.printable import printable
 
 #: Verbs by name, with what they do. Each is a module of this package with a function ``main(words) -> int``.
@@ -48,20 +52,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     # shares, an epoch takes many times as long; on idle cores this short a spin costs nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()  # here, where it can still be told that there is no room for it
+        return code
     except UserError as error:
         # What a message quotes may come from data.
-        print(printable(str(error), keep="\n\t"), file=sys.stderr)
-        return 2
+        return _told(printable(str(error), keep="\n\t"), 2)
     except KeyboardInterrupt as stop:
-        print(str(stop) or "interrupted", file=sys.stderr)
-        return 130
+        return _told(str(stop) or "interrupted", 128 + getattr(stop, "signal", signal.SIGINT))
     except BrokenPipeError:
         # Whoever read the output has stopped; nothing more can be said, and Python must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         return 0
     except Exception as error:
+        if (line := fault(error)) is not None:
+            return _told(printable(line), 2)
         return _crashed(error)
+
+
+def _told(line: str, code: int) -> int:
+    """Say why a command ended; the exit code says it where nobody hears, as in a terminal that was closed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence(sys.stdout)
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _silence(sys.stderr)
+    return code
+
+
+def _silence(stream: TextIO) -> None:
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _dispatch(words: list[str]) -> int:

@@ -40,17 +40,17 @@ def main(words: list[str]) -> int:
     from noisyrun.bench.page.build import write_page
     from noisyrun.bench.page.terminal import short
     from noisyrun.bench.store import Results
+    from noisyrun.files import writing
     from noisyrun.report.console import terminal
 
     analysis = analyse(Results(folder))
     out = terminal(sys.stdout)
     for part in short(analysis):
         out.print(part)
-    try:
+    with writing(page):
+        page.parent.mkdir(parents=True, exist_ok=True)
         write_page(analysis, folder, page)
         made = [page, *exports.write(analysis, page.parent)]
-    except OSError as error:
-        raise UserError(f"{page}: cannot be written ({error.strerror})") from None
     for path in made:
         print(path)
     return 0

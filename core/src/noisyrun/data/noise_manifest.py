@@ -17,9 +17,9 @@ from torch import Tensor
 
 from noisyrun.api import PAD, UserError
 from noisyrun.api.labels import widen
-from noisyrun.data.files import write_atomic
 from noisyrun.data.hashing import digest
 from noisyrun.data.pairs import padded, sorted_sets
+from noisyrun.files import write_bytes
 
 _KEY = b"noisyrun.noise"
 _VERSION = 1
@@ -76,7 +76,7 @@ class NoiseManifest:
         table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(dict(self.header))})
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
-        write_atomic(path, buffer.getvalue())
+        write_bytes(path, buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> NoiseManifest:

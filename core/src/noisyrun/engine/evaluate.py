@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,13 @@ _TINY = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class View:
-    """How samples are shown to the network: where, in which size and normalised by what."""
+    """How samples are shown to the network: where, in which size and normalised by what.
+
+    Attributes
+    ----------
+    watch
+        Hands on the batches, and may raise between two of them.
+    """
 
     device: torch.device
     precision: Precision
@@ -31,6 +38,7 @@ class View:
     std: tuple[float, ...]
     batch_size: int = 512
     resolution: int | None = None
+    watch: Callable[[Iterable[Any]], Iterator[Any]] = iter
 
 
 @dataclass(frozen=True)
@@ -124,9 +132,10 @@ def _side(samples: Samples, resolution: int | None, scale: float) -> int | None:
 
 
 def _batches(samples: Samples, view: View, side: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    return eval_batches(
+    batches = eval_batches(
         samples, batch_size=view.batch_size, device=view.device, mean=view.mean, std=view.std, resolution=side
     )
+    return view.watch(batches)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ class FeatureSource:
                 batch_size=view.batch_size,
                 predictions=kept,
                 amp=view.precision.dtype,
+                watch=view.watch,
             )
         with torch.no_grad():
             logits = torch.cat([self.network.head(part).float() for part in held.split(_ROWS)])

@@ -40,7 +40,7 @@ def trainer_tree(trainer: Trainer) -> dict[str, Any]:
         "optimizer_stage": trainer.optimizer_stage,
         "precision": trainer.precision.state_dict(),
         "labels": state_tree(trainer.state),
-        "methods": methods_tree(trainer.methods),
+        "methods": methods_tree(trainer.methods) if trainer.methods_before is None else trainer.methods_before,
         "kept": {name: list(pair) for name, pair in trainer.kept.items()},
         "selected": trainer.selected,
     }
@@ -155,6 +155,17 @@ def methods_tree(methods: Methods) -> dict[str, Any]:
     """State of every method that has some, by key."""
     states = {method.key: method.state_dict() for method in methods}
     return {key: dict(state) for key, state in states.items() if state}
+
+
+def copied(tree: Any) -> Any:
+    """A tree of mappings, lists, JSON values and tensors with tensors of its own."""
+    if isinstance(tree, torch.Tensor):
+        return tree.detach().clone()
+    if isinstance(tree, Mapping):
+        return {key: copied(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [copied(value) for value in tree]
+    return tree
 
 
 def load_methods(methods: Methods, tree: Mapping[str, Any]) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from noisyrun.engine.progress import Progress
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.watch import LossWatch
 from noisyrun.engine.work import Work
+from noisyrun.files import writing
 from noisyrun.methods import Methods
 from noisyrun.report.console import Console
 from noisyrun.tracking.manager import Observers
@@ -99,6 +101,8 @@ class Trainer:
         self.selected: Tensor | None = None
         self.optimizer: torch.optim.Optimizer | None = None
         self.optimizer_stage = -1
+        #: State of the methods as it was before a label phase that is under way.
+        self.methods_before: dict[str, Any] | None = None
         self._side: SideInfo | None = None
 
     def run(self, *, resume: bool = False) -> Outcome:
@@ -112,10 +116,13 @@ class Trainer:
         Raises
         ------
         Interrupted
-            On Ctrl-C or SIGTERM, after a checkpoint was written.
+            On Ctrl-C, SIGTERM or SIGHUP, after a checkpoint was written.
         UserError
             When a loss is not finite, or a checkpoint does not fit.
         """
+        if self.folder is not None:
+            with writing(self.folder):
+                self.folder.mkdir(exist_ok=True)
         gpus = [self.device] if self.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices=gpus),
@@ -126,12 +133,20 @@ class Trainer:
             if resume and self.path is not None and self.path.exists():
                 persist.restore_trainer(self, checkpoint.load(self.path), self.path)
             self.energy = EnergyMeter(self.device, self.progress.energy, resumed=self.progress.steps > 0)
-            left = self.stages[self.progress.stage :]
-            if self.methods.judge_labels and any(stage.label_phase != "never" for stage in left):
-                self._side_info()  # a missing text encoder is found now, not after hours of warm-up
-            for number in range(self.progress.stage, len(self.stages)):
-                self._run_stage(number)
+            try:
+                self._run_stages()
+            except Interrupted:
+                self._save()
+                raise
+        self.stop.check()  # asked for when nothing was left to do here, but for whoever called
         return self._outcome()
+
+    def _run_stages(self) -> None:
+        left = self.stages[self.progress.stage :]
+        if self.methods.judge_labels and any(stage.label_phase != "never" for stage in left):
+            self._side_info()  # a missing text encoder is found now, not after hours of warm-up
+        for number in range(self.progress.stage, len(self.stages)):
+            self._run_stage(number)
 
     def _run_stage(self, number: int) -> None:
         stage, at = self.stages[number], self.progress
@@ -143,7 +158,8 @@ class Trainer:
                 self._save()
             return
         self._enter(stage)
-        self._judge_labels(stage)
+        if at.epoch == 0:
+            self._judge_labels(stage)
         self._select(stage)
         work = self._prepare(number)
         tables = LabelTables(self.data.train, self.state, stage, self.device)
@@ -153,10 +169,11 @@ class Trainer:
                 tables = LabelTables(self.data.train, self.state, stage, self.device)
             self._train_epoch(work, tables)
             self._finish_epoch(work)
-            if at.epoch == work.epochs:
-                self._leave(stage, work.view)
-            if at.epochs % self.settings.train.checkpoint_every == 0 or at.stage == len(self.stages):
+            if at.epoch < work.epochs and at.epochs % self.settings.train.checkpoint_every == 0:
                 self._save()
+        self._leave(stage, work.view)
+        if at.epochs % self.settings.train.checkpoint_every == 0 or at.stage == len(self.stages):
+            self._save()
 
     def _train_epoch(self, work: Work, tables: LabelTables) -> None:
         at, began = self.progress, time.perf_counter()
@@ -194,10 +211,10 @@ class Trainer:
             "loss": at.loss / max(1, at.step),
             "seconds": at.epoch_seconds,
         }
+        if (at.epochs + 1) % self.settings.eval.every == 0 or at.epoch + 1 == work.epochs:
+            record |= self._evaluate(work)
         at.epoch, at.epochs = at.epoch + 1, at.epochs + 1
         at.step, at.loss, at.epoch_seconds, at.labelled = 0, 0.0, 0.0, False
-        if at.epochs % self.settings.eval.every == 0 or at.epoch == work.epochs:
-            record |= self._evaluate(work)
         at.history.append(record)
         metrics = {name: float(value) for name, value in record.items() if name not in ("stage", "epoch", "step")}
         result = EpochResult(work.stage.name, at.epochs, at.steps, metrics)
@@ -208,16 +225,19 @@ class Trainer:
         """Numbers on noisy validation and on the test set; the test set's never choose anything."""
         at = self.progress
         found: dict[str, float] = {}
+        by_class = at.by_class
         with self.clock("evaluate"):
             for name, split in (("val", self.data.val), ("test", self.data.test)):
                 if split is not None and len(split):
                     measured = evaluate(self.network, split, work.view)
                     found |= {f"{name}_{measure}": value for measure, value in measured.numbers.items()}
                     if name == "test":
-                        at.by_class = measured.by_class
+                        by_class = measured.by_class
+        # Nothing is noted before all is measured: a stop within it leaves the whole evaluation to be done again.
+        at.by_class = by_class
         test = found.get("test_accuracy")
-        at.by_val.offer(found.get("val_accuracy"), test, at.epochs)
-        at.by_test.offer(test, test, at.epochs)
+        at.by_val.offer(found.get("val_accuracy"), test, at.epochs + 1)
+        at.by_test.offer(test, test, at.epochs + 1)
         return found
 
     def _judge_labels(self, stage: Stage) -> None:
@@ -232,7 +252,7 @@ class Trainer:
         with self.clock("features"):
             bank = self.features.bank(self._view(stage), self.kept)
         try:
-            with self.clock("label_phase"):
+            with self.clock("label_phase"), self._or_again():
                 self.state = run_label_phase(
                     bank, self.methods, side, phase, self.settings, self.data.train.truth, self.console.warn
                 )
@@ -257,15 +277,28 @@ class Trainer:
             memory=parse_memory(self.settings.bank.memory) // 2,
             previous=self.state.prototypes,
             log=lambda name, value: logged.__setitem__(name, float(value)),
-            progress=self.console.progress,
+            progress=self._progress,
         )
+
+    def _progress(self, items: Iterable[Any], total: int | None = None, what: str = "") -> Iterator[Any]:
+        """The console's progress, which also looks whether the run is to stop."""
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        return self.console.progress(self.stop.between(items), total, what)
+
+    @contextmanager
+    def _or_again(self) -> Iterator[None]:
+        """A block that a stop abandons: what methods learn in it is not saved then, and a resume does it again."""
+        self.methods_before = persist.copied(persist.methods_tree(self.methods))
+        yield
+        self.methods_before = None
 
     def _side_info(self) -> SideInfo:
         """What the encoders give: once a run, and again, from their restored state, after a resume."""
         if self._side is None:
             side = SideInfo()
             phase = replace(self._phase(self.stages[0], {}), round=0, epoch=0, previous=None)
-            with self.clock("label_phase"):
+            with self.clock("label_phase"), self._or_again():
                 for encoder in self.methods.side_info:
                     side = encoder(self.data.task, self.data.train.labelled_text, side, phase.of(encoder.key))
             self._side = side
@@ -354,6 +387,7 @@ class Trainer:
             std=data.std if extractor.std is None else extractor.std,
             batch_size=self.settings.eval.batch_size,
             resolution=stage.resolution,
+            watch=self.stop.between,
         )
 
     def _lengths(self) -> dict[str, tuple[int, int]]:
@@ -387,12 +421,8 @@ class Trainer:
         if not self.stop.requested:
             return
         self._take(watch)
-        spent, seconds = time.perf_counter() - began, self.progress.seconds
-        self.progress.epoch_seconds += spent
-        # The stopwatch is still running, and stops after the checkpoint is written.
-        seconds["train"] = seconds.get("train", 0.0) + spent
-        self._save()
-        raise Interrupted
+        self.progress.epoch_seconds += time.perf_counter() - began
+        raise Interrupted(signal=self.stop.signal)
 
     def _take(self, watch: LossWatch) -> None:
         """What the steps came to, read from the device."""

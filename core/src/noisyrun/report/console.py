@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
-from typing import Any, TextIO, TypeVar
+from contextlib import suppress
+from typing import Any, TextIO, TypeVar, cast
 
 from rich.console import Console as Terminal
 from rich.markup import escape
@@ -48,8 +49,8 @@ class Console:
 
     def __init__(self, *, quiet: bool = False, out: TextIO | None = None, err: TextIO | None = None) -> None:
         self.quiet = quiet
-        self._out = terminal(out or sys.stdout)
-        self._err = terminal(err or sys.stderr)
+        self._out = terminal(_Outlived(out or sys.stdout))
+        self._err = terminal(_Outlived(err or sys.stderr))
         self._bars: Progress | None = None
         self._open = 0
         self.warnings: list[str] = []
@@ -169,10 +170,32 @@ class Console:
             self._bars = None
 
 
-def terminal(stream: TextIO) -> Terminal:
+class _Outlived:
+    """A stream whose end is not the run's: a terminal that was closed, a full disk, a reader that has gone.
+
+    What cannot be written is dropped; where there is room again, lines appear again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def terminal(stream: TextIO | _Outlived) -> Terminal:
     """A rich console on a stream. Off a terminal it is wide enough that a table never breaks a row."""
     width = None if stream.isatty() else 110
-    return Terminal(file=stream, width=width, highlight=False, emoji=False)
+    return Terminal(file=cast(TextIO, stream), width=width, highlight=False, emoji=False)
 
 
 def epoch_numbers(metrics: Mapping[str, float]) -> str:

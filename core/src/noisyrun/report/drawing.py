@@ -9,6 +9,7 @@ from typing import Any
 from noisyrun.api.phase import Exhibit
 from noisyrun.data.samples import Data, Samples
 from noisyrun.engine.outcome import Outcome
+from noisyrun.files import WriteError
 from noisyrun.report import charts, exhibits, gallery, pictures
 from noisyrun.run_folder import CURVES, GALLERY, PAGE, RunFolder
 
@@ -29,11 +30,18 @@ def draw(
     -------
     dict
         File names by what they are; only those there was something to draw for.
+
+    Raises
+    ------
+    WriteError
+        When a picture was drawn and cannot be written.
     """
     made: dict[str, str] = {}
     for what, one in _pictures(data, outcome, baseline, folder, run_id):
         try:
             made |= one()
+        except WriteError:  # not the picture's fault, and the next one would meet it too
+            raise
         except Exception as error:
             warn(f"no {what}: {' '.join(str(error).split())[:300] or type(error).__name__}")
     return made

@@ -154,7 +154,7 @@ def from_here(path: Path) -> str:
     """A path as a person would type it from where they stand."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):  # the folder that the run was started in may be gone
         return str(path)
 
 
