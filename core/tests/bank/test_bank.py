@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gc
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,29 +86,34 @@ def test_a_bank_on_disk_gives_what_one_in_memory_gives_to_half_precision(tmp_pat
     assert torch.equal(disk.top_classes, memory.top_classes)
 
 
-def test_the_file_of_a_bank_on_disk_is_a_half_precision_array_that_goes_when_the_bank_is_closed(tmp_path: Path) -> None:
-    bank = built(tmp_path, residence="disk")
-    (file,) = tmp_path.iterdir()
-    values = np.load(file, mmap_mode="r", allow_pickle=False)
-    assert (values.shape, values.dtype) == ((60, 7), np.float16)
-    bank.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_file_goes_with_a_bank_that_nobody_closed(tmp_path: Path) -> None:
-    bank = built(tmp_path, residence="disk")
-    del bank
-    gc.collect()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_kept_file_stays(tmp_path: Path) -> None:
+def test_the_file_of_a_bank_on_disk_is_a_half_precision_array(tmp_path: Path) -> None:
     settings = BankSettings(residence="disk")
     bank = banks.build(
         samples(), features_of(), torch.zeros(60, 4), settings=settings, device=CPU, folder=tmp_path, keep=True
     )
     bank.close()
-    assert len(list(tmp_path.iterdir())) == 1
+    (file,) = tmp_path.iterdir()
+    values = np.load(file, mmap_mode="r", allow_pickle=False)
+    assert (values.shape, values.dtype) == ((60, 7), np.float16)
+
+
+def test_a_bank_on_disk_leaves_no_file_behind_however_its_process_ends(tmp_path: Path) -> None:
+    bank = built(tmp_path, residence="disk")
+    assert list(tmp_path.iterdir()) == []
+    torch.testing.assert_close(bank.take(torch.tensor([59])).features, features_of()[59:], rtol=5e-3, atol=5e-3)
+    bank.close()
+
+
+def test_a_bank_that_the_disk_has_no_room_for_is_refused_before_anything_is_computed(
+    tmp_path: Path, monkeypatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"no room for a feature bank .*No space left on device.*--bank\.memory"):
+        built(tmp_path, residence="disk")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bank_that_cannot_be_written_leaves_no_file(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from noisyrun.api.errors import UserError
-from noisyrun.bank.classifier import Said, say, say_all
-from noisyrun.bank.sizes import choose_residence, parse_memory
+from noisyrun.bank.classifier import Said, say
+from noisyrun.bank.sizes import budget, choose_residence
 from noisyrun.bank.spaces import fit_space
 from noisyrun.bank.stored import Facts, StoredBank
 from noisyrun.bank.stores import Store, TensorStore
 from noisyrun.bank.writers import Writer, check_finite
 from noisyrun.config.settings import BankSettings
 from noisyrun.data.samples import Samples
+from noisyrun.engine.world import ALONE, World
 
 Predictions = Mapping[str, tuple[Tensor, Tensor]]
 
@@ -53,6 +54,7 @@ def build(
     folder: Path | None = None,
     predictions: Predictions | None = None,
     keep: bool = False,
+    world: World = ALONE,
 ) -> StoredBank:
     """The bank of features made elsewhere.
 
@@ -64,7 +66,7 @@ def build(
         Float [N, D]. Already in memory, so they stay there, as they are, unless the settings say otherwise.
     logits
         Float [N, C]; or what gives them for a block of features, so that they are never formed whole. It is called
-        when somebody first asks what the classifier says.
+        when somebody first asks what the classifier says; with several processes, at once.
     device
         Where blocks arrive.
     folder
@@ -73,6 +75,8 @@ def build(
         Classes [N, K] and probabilities [N, K] that earlier stages kept, by name.
     keep
         Leave the file of a bank on disk when the bank is closed.
+    world
+        The processes that each want the bank, and each have all the features: they share what is to be computed.
 
     Raises
     ------
@@ -80,23 +84,29 @@ def build(
         When sizes do not fit the samples, or a value is not finite.
     """
     _check_shapes(samples, features, logits)
-    memory = parse_memory(settings.memory)
+    memory = budget(settings.memory, world)
     size = features.numel() * 4
     wanted = settings.residence
-    residence = choose_residence(wanted, size, device, memory)
+    residence = choose_residence(wanted, size, device, memory, world)
     if residence == "memory" or (wanted == "auto" and residence == "disk"):
         store: Store = _checked(samples, features)
     else:
-        with _writing(Writer(samples.index, features.shape[1], residence, device, folder, keep=keep)) as writer:
+        made = Writer(samples.index, features.shape[1], residence, device, folder, keep=keep, world=world)
+        with _writing(made) as writer:
             for start in range(0, len(features), _ROWS):
                 writer.write(start, features[start : start + _ROWS].float())
         store = writer.finish()
-    said: Said | Callable[[], Said]
     if isinstance(logits, Tensor):
-        said = say_all(logits, samples.labels, samples.task, settings.top)
+        given = logits
+        ask = functools.partial(_said, lambda start, stop: given[start:stop], samples, settings.top, world)
     else:
-        said = functools.partial(_said, logits, store, samples, settings.top, device)
-    return _bank(samples, store, said, settings, device, memory, predictions)
+        head = logits
+        ask = functools.partial(
+            _said, lambda start, stop: head(store.slice(start, stop, device)), samples, settings.top, world
+        )
+    # Several processes are all asked at once: whoever asked first would else wait for those who have no reason to ask.
+    said = ask() if isinstance(logits, Tensor) or world.size > 1 else ask
+    return _bank(samples, store, said, settings, device, memory, predictions, world)
 
 
 def extract(
@@ -114,6 +124,7 @@ def extract(
     amp: torch.dtype | None = None,
     keep: bool = False,
     watch: Callable[[Iterable[Any]], Iterator[Any]] = iter,
+    world: World = ALONE,
 ) -> StoredBank:
     """The bank of a network's features, without augmentation; the network is left in the mode it was in.
 
@@ -133,40 +144,60 @@ def extract(
         Hands on the batches, and may raise between two of them.
     folder, predictions, keep
         As in `build`.
+    world
+        The processes that share the work: each passes a part of the samples through the network, and all get the bank.
     """
     from noisyrun.data.loader import eval_batches
 
-    memory = parse_memory(settings.memory)
+    memory = budget(settings.memory, world)
     writer: Writer | None = None
     slots = samples.labels.classes.shape[1]
     said = Said.empty(len(samples), slots, min(settings.top, samples.task.num_classes))
-    batches = eval_batches(samples, batch_size=batch_size, device=device, mean=mean, std=std, resolution=resolution)
-    with _evaluating(network), torch.no_grad(), contextlib.ExitStack() as stack:
+
+    def own() -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+        rows = world.share(len(samples))
+        batches = eval_batches(
+            samples,
+            batch_size=batch_size,
+            device=device,
+            mean=mean,
+            std=std,
+            positions=torch.arange(rows.start, rows.stop),
+            resolution=resolution,
+        )
         for positions, inputs in watch(batches):
             with torch.autocast(device.type, dtype=amp, enabled=amp is not None):
                 features = network.features(inputs)
                 logits = network.head(features)
+            positions = positions.cpu()
+            block = say(logits, samples.labels.take(positions), samples.task, settings.top)
+            yield int(positions[0]), (features.float(), block.label_probs, block.top_classes, block.top_probs)
+
+    with evaluating(network), torch.no_grad(), contextlib.ExitStack() as stack:
+        for start, (features, *block) in world.in_step(own()):
             if writer is None:
                 dim = features.shape[1]
-                residence = choose_residence(settings.residence, len(samples) * dim * 4, device, memory)
-                writer = stack.enter_context(_writing(Writer(samples.index, dim, residence, device, folder, keep=keep)))
-            rows = positions.cpu()
-            start = int(rows[0])
-            writer.write(start, features.float())
-            said.write(start, say(logits, samples.labels.take(rows), samples.task, settings.top))
+                residence = choose_residence(settings.residence, len(samples) * dim * 4, device, memory, world)
+                made = Writer(samples.index, dim, residence, device, folder, keep=keep, world=world)
+                writer = stack.enter_context(_writing(made))
+            writer.write(start, features)
+            said.write(start, Said(*block))
     if writer is None:
         raise UserError("feature bank: there are no training samples")
-    return _bank(samples, writer.finish(), said, settings, device, memory, predictions)
+    return _bank(samples, writer.finish(), said, settings, device, memory, predictions, world)
 
 
-def _said(logits: Head, store: Store, samples: Samples, top: int, device: torch.device) -> Said:
-    said = Said.empty(len(samples), samples.labels.classes.shape[1], min(top, samples.task.num_classes))
-    for start in range(0, len(samples), _ROWS):
-        rows = torch.arange(start, min(start + _ROWS, len(samples)))
+def _said(logits: Callable[[int, int], Tensor], samples: Samples, top: int, world: World) -> Said:
+    """What the classifier says of all samples, from the logits [R, C] that it gives of neighbouring rows."""
+    own, slots = world.share(len(samples)), samples.labels.classes.shape[1]
+    said = Said.empty(len(own), slots, min(top, samples.task.num_classes))
+    for start in range(own.start, own.stop, _ROWS):
+        stop = min(start + _ROWS, own.stop)
         with torch.no_grad():
-            block = logits(store.read(rows, device))
-        said.write(start, say(block, samples.labels.take(rows), samples.task, top))
-    return said
+            block = logits(start, stop)
+        labels = samples.labels.take(torch.arange(start, stop))
+        said.write(start - own.start, say(block, labels, samples.task, top))
+    return Said(*(world.gather(part) for part in (said.label_probs, said.top_classes, said.top_probs)))
 
 
 def _bank(
@@ -177,6 +208,7 @@ def _bank(
     device: torch.device,
     memory: int,
     predictions: Predictions | None,
+    world: World,
 ) -> StoredBank:
     facts = Facts(
         index=samples.index,
@@ -191,7 +223,7 @@ def _bank(
         rank=samples.rank,
         predictions={} if predictions is None else predictions,
     )
-    space = fit_space(settings.space, store, device)
+    space = fit_space(settings.space, store, device, world=world)
     return StoredBank(store, samples.task, facts, device, space=space, memory=memory // 2)
 
 
@@ -226,7 +258,8 @@ def _writing(writer: Writer) -> Iterator[Writer]:
 
 
 @contextlib.contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
+def evaluating(network: Network) -> Iterator[None]:
+    """All parts of a network in evaluation mode, and afterwards each in the mode it was in."""
     # Part by part: a frozen backbone may be in evaluation mode while the network as a whole trains.
     modes = [(module, module.training) for module in network.modules()]
     for module, _ in modes:

@@ -10,8 +10,12 @@ from typing import Literal
 import torch
 
 from noisyrun.api.errors import UserError
+from noisyrun.engine.world import ALONE, World
 
 Residence = Literal["gpu", "memory", "disk"]
+
+#: From the quickest to the roomiest.
+_RESIDENCES: tuple[Residence, ...] = ("gpu", "memory", "disk")
 
 _UNITS = {"K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -39,6 +43,11 @@ def parse_memory(text: str) -> int:
     return size
 
 
+def budget(text: str, world: World = ALONE) -> int:
+    """Bytes that a process may take of what ``--bank.memory`` gives a machine: the processes on it have equal parts."""
+    return parse_memory(text) // world.local_size
+
+
 def free_memory() -> int:
     """Bytes of main memory that can be had without pushing anything out; a guess where the system does not say."""
     try:
@@ -58,8 +67,9 @@ def choose_residence(
     size: int,
     device: torch.device,
     memory: int,
+    world: World = ALONE,
 ) -> Residence:
-    """Where features of `size` bytes live.
+    """Where features of `size` bytes live, the same in all processes.
 
     Parameters
     ----------
@@ -67,7 +77,9 @@ def choose_residence(
         ``auto`` takes the GPU while half of what is free there holds them, then main memory while they take no more
         than half of `memory` and of what is free, then the disk.
     memory
-        Bytes that a label phase may take, features and temporary storage together.
+        Bytes that a label phase may take in a process, features and temporary storage together.
+    world
+        The processes that each hold the features; on disk, those of a machine share a file.
 
     Raises
     ------
@@ -78,6 +90,10 @@ def choose_residence(
         raise UserError(f"--bank.residence: gpu needs a GPU, but the run is on {device}; use auto, memory or disk")
     if wanted != "auto":
         return wanted
+    found: Residence = "disk"
     if device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] // 2:
-        return "gpu"
-    return "memory" if size <= min(memory, free_memory()) // 2 else "disk"
+        found = "gpu"
+    elif size <= min(memory, free_memory() // world.local_size) // 2:
+        found = "memory"
+    # Where there is room for them in all processes.
+    return _RESIDENCES[int(world.gather(torch.tensor([_RESIDENCES.index(found)])).max())]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from noisyrun.bank.stores import Store
+from noisyrun.engine.world import ALONE, World
 
 #: Added to every variance before it is divided by, as a share of the mean variance: keeps directions that carry
 #: next to nothing from being blown up to the size of those that tell classes apart.
@@ -38,7 +39,11 @@ class Space:
 
 
 def fit_space(
-    name: Literal["raw", "centred", "whitened"], store: Store, device: torch.device, size: int = 16_384
+    name: Literal["raw", "centred", "whitened"],
+    store: Store,
+    device: torch.device,
+    size: int = 16_384,
+    world: World = ALONE,
 ) -> Space | None:
     """The space of a store's features, from blockwise sums in float64.
 
@@ -49,6 +54,8 @@ def fit_space(
     ----------
     size
         Rows read at a time.
+    world
+        The processes that share the sums; all hold the whole store.
 
     Returns
     -------
@@ -59,21 +66,23 @@ def fit_space(
         return None
     count, dim = store.shape
     total = torch.zeros(dim, dtype=torch.float64, device=device)
-    for block in _pieces(store, device, size):
+    for block in _pieces(store, device, size, world):
         total += block.double().sum(0)
-    mean = total / max(count, 1)
+    mean = world.total(total) / max(count, 1)
     if name == "centred":
         return Space(mean.float())
     scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)
-    for block in _pieces(store, device, size):
+    for block in _pieces(store, device, size, world):
         moved = block.double() - mean
         scatter += moved.T @ moved
+    scatter = world.total(scatter)
     values, vectors = torch.linalg.eigh(scatter / max(count - 1, 1))
     values = values.clamp(min=0)
     scale = (values + WHITENING_EPS * values.mean().clamp(min=1e-30)).rsqrt()
     return Space(mean.float(), ((vectors * scale) @ vectors.T).float())
 
 
-def _pieces(store: Store, device: torch.device, size: int) -> Iterator[Tensor]:
-    for start in range(0, store.shape[0], size):
-        yield store.slice(start, min(start + size, store.shape[0]), device)
+def _pieces(store: Store, device: torch.device, size: int, world: World) -> Iterator[Tensor]:
+    share = world.share(store.shape[0])
+    for start in range(share.start, share.stop, size):
+        yield store.slice(start, min(start + size, share.stop), device)

@@ -89,7 +89,7 @@ class StoredBank(FeatureBank):
         self.labels = facts.labels
         self._said = facts.said
         if isinstance(facts.said, Said):
-            self._ask()
+            self.ask()
         self.trusted = facts.trusted
         self.clean = facts.clean
         self.source = facts.source
@@ -109,10 +109,11 @@ class StoredBank(FeatureBank):
         # one may take longer than all they do.
         if name not in ("label_probs", "top_classes", "top_probs"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._ask()
+        self.ask()
         return getattr(self, name)
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
+        """Have the classifier say now what it says of each sample; else it does when somebody first looks."""
         said = self._said if isinstance(self._said, Said) else self._said()
         self.label_probs, self.top_classes, self.top_probs = said.label_probs, said.top_classes, said.top_probs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -69,16 +68,13 @@ class FileStore(TensorStore):
     Parameters
     ----------
     path
-        The file, as `Writer` leaves it.
-    keep
-        Leave the file when the store is closed; by default it is removed, at the latest when the process ends.
+        The file. Its name may go once it is mapped: the space is free again when the last store of it is closed.
     """
 
-    def __init__(self, path: Path, *, keep: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         # What is written to a mapping of this mode would stay in memory: torch wants to be able to, nobody does.
         super().__init__(torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False)))
-        self._remove = None if keep else weakref.finalize(self, path.unlink, missing_ok=True)
 
     def gather(self, rows: Tensor, device: torch.device) -> Tensor:
         if bool((rows[1:] >= rows[:-1]).all()):
@@ -88,8 +84,3 @@ class FileStore(TensorStore):
         back = torch.empty_like(order)
         back[order] = torch.arange(len(order))
         return super().gather(rows[order], device)[back.to(device)]
-
-    def close(self) -> None:
-        super().close()
-        if self._remove is not None:
-            self._remove()

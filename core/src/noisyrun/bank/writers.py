@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
@@ -14,11 +15,15 @@ from torch import Tensor
 from noisyrun.api.errors import UserError
 from noisyrun.bank.sizes import Residence
 from noisyrun.bank.stores import FileStore, Store, TensorStore
+from noisyrun.engine.world import ALONE, World
 from noisyrun.files import sync
 
 
 class Writer:
     """Takes the features of N samples in order, and gives the store that holds them.
+
+    With several processes, all of them are given all blocks: each keeps what it holds itself, and the first of each
+    machine writes the file that the others there map.
 
     Parameters
     ----------
@@ -31,7 +36,15 @@ class Writer:
     folder
         Where the file goes; None: the system's folder for temporary files.
     keep
-        Leave the file when the store is closed.
+        Leave the file; by default it has no name from the moment it is whole and mapped, and is gone with the last
+        process that reads it, however that one ends.
+    world
+        The processes that each want the store.
+
+    Raises
+    ------
+    UserError
+        When there is no room for the file, in all processes.
     """
 
     def __init__(
@@ -43,11 +56,14 @@ class Writer:
         folder: Path | None = None,
         *,
         keep: bool = False,
+        world: World = ALONE,
     ) -> None:
         self.index = index
         self.keep = keep
+        self.world = world
         shape = (len(index), dim)
         self._tensor: Tensor | None = None
+        self._values: np.ndarray | None = None
         if residence == "disk":
             self._open(shape, Path(tempfile.gettempdir()) if folder is None else folder)
         else:
@@ -69,30 +85,64 @@ class Writer:
         check_finite(
             self.index, start, half, "too large for a bank on disk, which is in half precision (65504 at most)"
         )
-        self._values[start : start + len(half)] = half.numpy()
+        if self._values is not None:
+            self._values[start : start + len(half)] = half.numpy()
 
     def finish(self) -> Store:
         """The store; a file takes its name only now that it is whole."""
         if self._tensor is not None:
             return TensorStore(self._tensor)
-        self._values.flush()
-        del self._values
-        sync(self._temporary)
-        os.replace(self._temporary, self.path)
-        return FileStore(self.path, keep=self.keep)
+        if self._values is not None:
+            self._values = None
+            if self.keep:
+                sync(self._temporary)
+            os.replace(self._temporary, self.path)
+        self.world.wait()
+        store = FileStore(self.path)
+        self.world.wait()
+        if self.world.first_here and not self.keep:
+            self.path.unlink()
+        return store
 
     def abandon(self) -> None:
         """Leave nothing behind, after an error."""
-        if self._tensor is None:
+        if self._tensor is None and self.world.first_here:
             self._temporary.unlink(missing_ok=True)
 
     def _open(self, shape: tuple[int, int], folder: Path) -> None:
-        # A fresh name each: the bank of the last label phase may still be open when the next is written.
-        name = f"features-{secrets.token_hex(4)}.npy"
-        folder.mkdir(parents=True, exist_ok=True)
+        # A fresh name each: the bank of the last label phase may still be open when the next is written. Machines may
+        # share the folder, so that each has a name of its own.
+        token = self.world.broadcast(secrets.token_hex(4))
+        machine = self.world.rank - self.world.local_rank
+        name = f"features-{token}-{machine}.npy" if self.world.size > 1 else f"features-{token}.npy"
         self.path = folder / name
         self._temporary = folder / f".{name}.tmp"
-        self._values = np.lib.format.open_memmap(self._temporary, mode="w+", dtype=np.float16, shape=shape)
+        problem = None
+        if self.world.first_here:
+            try:
+                self._values = _room_for(shape, self._temporary)
+            except OSError as error:
+                problem = (
+                    f"{folder}: no room for a feature bank of {2 * shape[0] * shape[1] / 1e9:.2g} GB ({error.strerror})"
+                )
+        problem = next((found for found in self.world.collect(problem) if found is not None), None)
+        if problem is not None:
+            self.abandon()
+            raise UserError(f"{problem}; make some, or raise --bank.memory so that it stays in memory")
+
+
+def _room_for(shape: tuple[int, int], path: Path) -> np.ndarray:
+    """A mapped file of float16 zeros that the disk has room for: a full one would else kill who writes to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot say
+                    raise
+    return values
 
 
 def check_finite(index: Tensor, start: int, features: Tensor, problem: str = "not finite") -> None:

@@ -90,19 +90,3 @@ def keep_surest(share: float, made: Targets, before: Targets, changes: Tensor, m
     undone = torch.zeros(len(made), dtype=torch.bool)
     undone[rows[surest[count:]]] = True
     return made.where(~undone, before)
-
-
-def join(parts: list[Targets]) -> Targets:
-    """Targets of neighbouring blocks as one, padded to the widest."""
-    width = max(part.classes.shape[1] for part in parts)
-    known = [part.known for part in parts if part.known is not None]
-    confidence = [part.confidence for part in parts if part.confidence is not None]
-    return Targets(
-        torch.cat([widen(part.classes, width, PAD) for part in parts]),
-        torch.cat([widen(part.values, width, 0.0) for part in parts]),
-        torch.cat([part.alpha for part in parts]),
-        torch.cat(confidence) if len(confidence) == len(parts) else None,
-        torch.cat([widen(one, max(k.shape[1] for k in known), PAD) for one in known])
-        if len(known) == len(parts)
-        else None,
-    )

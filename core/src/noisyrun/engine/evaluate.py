@@ -58,19 +58,21 @@ class Member:
 
 @torch.no_grad()
 def predictions(
-    network: Network, samples: Samples, view: View, *, part: str = "predict"
+    network: Network, samples: Samples, view: View, *, part: str = "predict", rows: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Positions [B] and logits float32 [B, C] of all samples in order; without augmentation, in evaluation mode.
+    """Positions [B] and logits float32 [B, C] of samples in order; without augmentation, in evaluation mode.
 
     Parameters
     ----------
     part
         Method of the network that is asked: ``predict``, or ``features`` for features [B, D].
+    rows
+        int64 [R]: positions of the samples asked for; all by default.
     """
     was_training = network.training
     network.eval()
     try:
-        for positions, inputs in _batches(samples, view, view.resolution):
+        for positions, inputs in _batches(samples, view, view.resolution, rows):
             with view.precision.autocast():
                 out = getattr(network, part)(inputs)
             yield positions, out.float()
@@ -131,9 +133,17 @@ def _side(samples: Samples, resolution: int | None, scale: float) -> int | None:
     return max(1, round(scale * (resolution or min(samples.images.shape[1:]))))
 
 
-def _batches(samples: Samples, view: View, side: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(
+    samples: Samples, view: View, side: int | None, rows: Tensor | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
     batches = eval_batches(
-        samples, batch_size=view.batch_size, device=view.device, mean=view.mean, std=view.std, resolution=side
+        samples,
+        batch_size=view.batch_size,
+        device=view.device,
+        mean=view.mean,
+        std=view.std,
+        positions=rows,
+        resolution=side,
     )
     return view.watch(batches)
 
@@ -260,11 +270,3 @@ def top_predictions(network: Network, samples: Samples, view: View, top: int) ->
         best = scores.topk(count, dim=1)
         classes[positions.cpu()], probs[positions.cpu()] = best.indices.cpu(), best.values.cpu()
     return classes, probs
-
-
-def all_features(network: Network, samples: Samples, view: View) -> Tensor:
-    """Features float32 [N, D] of all samples, on the device."""
-    made = torch.empty(len(samples), network.dim, device=view.device)
-    for positions, features in predictions(network, samples, view, part="features"):
-        made[positions.to(view.device)] = features
-    return made

@@ -9,16 +9,13 @@ import torch
 from torch import Tensor
 
 from noisyrun import bank as banks
-from noisyrun.bank.sizes import parse_memory
+from noisyrun.bank.sizes import budget
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.loader import augmentation
 from noisyrun.data.samples import Samples
-from noisyrun.engine.evaluate import View, all_features
+from noisyrun.engine.evaluate import View, predictions
 from noisyrun.engine.network import Network
 from noisyrun.engine.world import ALONE, World
-
-#: Rows that pass the head at a time.
-_ROWS = 16_384
 
 
 class FeatureSource:
@@ -42,6 +39,11 @@ class FeatureSource:
         self.world = world
         self._held: Tensor | None = None
 
+    @property
+    def memory(self) -> int:
+        """Bytes that a label phase may take in this process, features and temporary storage together."""
+        return budget(self.settings.bank.memory, self.world)
+
     def forget(self) -> None:
         """The backbone may have changed, or how it is shown the images."""
         self._held = None
@@ -57,10 +59,10 @@ class FeatureSource:
             return None
         if augmentation(self.train, settings.augment, settings.seed, view.resolution) is not None:
             return None
-        if len(self.train) * network.dim * 4 > parse_memory(settings.bank.memory) // 2:
+        if len(self.train) * network.dim * 4 > self.memory // 2:
             return None
         if self._held is None:
-            self._held = all_features(network, self.train, view)
+            self._held = self._all(view)
         return self._held
 
     def bank(self, view: View, kept: Mapping[str, tuple[Tensor, Tensor]]) -> banks.StoredBank:
@@ -71,7 +73,7 @@ class FeatureSource:
         kept
             Predictions that earlier stages kept, by name.
         """
-        held = self.frozen(view)
+        held = self._given() if self.frozen(view) is None else self.frozen(view)
         if held is None:
             return banks.extract(
                 self.network,
@@ -86,15 +88,40 @@ class FeatureSource:
                 predictions=kept,
                 amp=view.precision.dtype,
                 watch=view.watch,
+                world=self.world,
             )
-        with torch.no_grad():
-            logits = torch.cat([self.network.head(part).float() for part in held.split(_ROWS)])
-        return banks.build(
+
+        def head(features: Tensor) -> Tensor:
+            with banks.evaluating(self.network), view.precision.autocast():
+                return self.network.head(features)
+
+        made = banks.build(
             self.train,
             held,
-            logits,
+            head,
             settings=self.settings.bank,
             device=view.device,
             folder=self.folder,
             predictions=kept,
+            world=self.world,
         )
+        made.ask()  # pictures and the harm check look at what the head says, whether or not a method does
+        return made
+
+    def _given(self) -> Tensor | None:
+        """The data's own features, where they are what the network makes of them."""
+        features = self.train.features
+        if features is None or not len(features):
+            return None
+        probe = features[:1].to(next(self.network.parameters()).device, torch.float32)
+        return features if self.network.features(probe) is probe else None
+
+    def _all(self, view: View) -> Tensor:
+        """Features float32 [N, D] of all samples, on the device; each process makes a part of them."""
+        made = torch.empty(len(self.train), self.network.dim, device=view.device)
+        rows = self.world.share(len(self.train))
+        own = predictions(self.network, self.train, view, part="features", rows=torch.arange(rows.start, rows.stop))
+        blocks = ((int(positions[0]), (features,)) for positions, features in own)
+        for start, (features,) in self.world.in_step(blocks):
+            made[start : start + len(features)] = features
+        return made

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +21,12 @@ from noisyrun.api.task import Task
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.samples import Samples
 from noisyrun.engine.clock import Stopwatch
-from noisyrun.engine.corrections import changed, corrected_labels, join, keep_surest, standing, taken_away
+from noisyrun.engine.corrections import changed, corrected_labels, keep_surest, standing, taken_away
 from noisyrun.engine.harm import harm_warning
 from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.outputs import TargetRows
+from noisyrun.engine.persist import exhibit_from, exhibit_tree
+from noisyrun.engine.sharing import build_prototypes, fit
 from noisyrun.engine.weighing import Weighed, blocks_of, weigh
 from noisyrun.engine.world import ALONE, World
 from noisyrun.methods import Methods
@@ -79,12 +82,15 @@ def run_label_phase(
         When the surest changes cannot be told.
     """
     clock, start = clock or Stopwatch(), time.perf_counter()
+    if not world.first:
+        # What concerns the whole is found in all processes, and told by one.
+        warn = _nobody
     exhibits: dict[str, Exhibit] = {}
     phase = replace(phase, show=lambda shown: exhibits.__setitem__(shown.name, _on_host(shown)))
-    prototypes = _build(bank, methods, side, phase, clock)
+    prototypes = _build(bank, methods, side, phase, clock, world)
     _warn_of_absent(bank, prototypes, warn)
-    corrected = _correct(bank, methods.correctors, prototypes, side, phase, settings.corrections.share, clock)
-    weighed = weigh(bank, methods.weighters, corrected.targets, prototypes, side, phase, clock)
+    corrected = _correct(bank, methods.correctors, prototypes, side, phase, settings.corrections.share, clock, world)
+    weighed = weigh(bank, methods.weighters, corrected.targets, prototypes, side, phase, clock, world)
     changes = changed(bank.labels, corrected.labels)
     state = LabelState(
         targets=corrected.targets,
@@ -95,23 +101,38 @@ def run_label_phase(
         prototypes=prototypes,
         # Only for pictures: a classifier that no method asked is not asked for them.
         predicted=bank.top_classes[:, :2].clone() if "top_classes" in vars(bank) else None,
-        exhibits=exhibits,
+        exhibits=_everywhere(exhibits, world),
     )
     if bank.task.multi:
         state = _with_pairs(bank, methods, state, weighed, corrected)
-    measuring = time.perf_counter()
-    numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)
-    start += time.perf_counter() - measuring  # who has clean labels pays for the measures, not for the label phase
-    if methods.correctors and settings.corrections.warn:
-        harm = harm_warning(bank, changes, corrected.labels, numbers)
-        if harm is not None:
-            warn(harm)
+    numbers: dict[str, float] = {}
+    if world.first:
+        measuring = time.perf_counter()
+        numbers = _numbers(bank, methods, state, corrected.labels, changes, truth)
+        start += time.perf_counter() - measuring  # who has clean labels pays for the measures, not for the label phase
+        if methods.correctors and settings.corrections.warn:
+            harm = harm_warning(bank, changes, corrected.labels, numbers)
+            if harm is not None:
+                warn(harm)
     state = _scaled(bank, methods, state, settings.weights.scale, warn)
     numbers |= {f"seconds.{method}": spent for method, spent in clock.seconds.items()}
     numbers["seconds"] = time.perf_counter() - start
+    numbers = world.broadcast(numbers)
     for name, value in numbers.items():
         phase.log(name, value)
     return replace(state, metrics=numbers)
+
+
+def _nobody(line: str) -> None:
+    return None
+
+
+def _everywhere(exhibits: dict[str, Exhibit], world: World) -> dict[str, Exhibit]:
+    """The exhibits of the first process, in all."""
+    if world.size == 1:
+        return exhibits
+    trees = world.broadcast({name: exhibit_tree(shown) for name, shown in exhibits.items()})
+    return {name: exhibit_from(tree) for name, tree in trees.items()}
 
 
 def _on_host(shown: Exhibit) -> Exhibit:
@@ -128,19 +149,14 @@ class _Corrected:
     margin: Tensor | None = None
 
 
-def _build(bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, clock: Stopwatch) -> Prototypes | None:
+def _build(
+    bank: FeatureBank, methods: Methods, side: SideInfo, phase: Phase, clock: Stopwatch, world: World
+) -> Prototypes | None:
     builder = methods.prototypes
     if builder is None:
         return None
-    own = phase.of(builder.key)
     with clock(builder.key):
-        if not builder.by_class:
-            return builder(bank, side, own)
-        parts: list[Prototypes] = []
-        classes = cast("Iterator[int]", phase.progress(range(bank.num_classes), bank.num_classes, builder.key))
-        for c in classes:
-            parts += builder.build_classes([c], bank, side, own)
-        return builder.checked(Prototypes.stack(parts), bank)
+        return build_prototypes(builder, bank, side, phase.of(builder.key), world)
 
 
 def _warn_of_absent(bank: FeatureBank, prototypes: Prototypes | None, warn: Warn) -> None:
@@ -166,18 +182,21 @@ def _correct(
     phase: Phase,
     share: float,
     clock: Stopwatch,
+    world: World,
 ) -> _Corrected:
+    own = world.share(len(bank))
     now = _Corrected(Targets.of(bank.labels), bank.labels)
     for corrector in correctors:
         with clock(corrector.key):
-            corrector.fit(bank, prototypes, side, phase.of(corrector.key))
+            fit(corrector, bank, prototypes, side, phase, world)
             # How sure an earlier corrector was says nothing of this one's changes.
             before = replace(now.targets, confidence=None)
-            parts = []
-            for block in blocks_of(bank, None, phase, corrector.key):
+            room = TargetRows(len(own))
+            rows = None if world.size == 1 else torch.arange(own.start, own.stop)
+            for block in blocks_of(bank, rows, phase, corrector.key):
                 given = before.take(block.rows).to(bank.device)
-                parts.append(corrector(block, given, prototypes, side).to("cpu"))
-            made = join(parts) if parts else before
+                room.add(corrector(block, given, prototypes, side).to("cpu"))
+            made = room.gathered(world) or before
             said = corrected_labels(bank.labels, made, bank.task.multi)
             now.margin = _margin(made, changed(bank.labels, said))
             now.targets = keep_surest(share, made, before, changed(now.labels, said), corrector.key)

@@ -11,7 +11,7 @@ import torch
 from noisyrun.api.backbone import FeatureExtractor
 from noisyrun.api.labels import Targets
 from noisyrun.api.phase import Exhibit
-from noisyrun.api.prototypes import Prototypes
+from noisyrun.api.prototypes import PrototypeBuilder, Prototypes
 from noisyrun.api.task import Task
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, stages
@@ -110,8 +110,8 @@ def state_tree(state: LabelState) -> dict[str, Any]:
         "pair_wrong": state.pair_wrong,
         "predicted": state.predicted,
         "metrics": {name: float(value) for name, value in state.metrics.items()},
-        "prototypes": None if prototypes is None else _prototype_tree(prototypes),
-        "exhibits": {name: {**vars(shown), "titles": list(shown.titles)} for name, shown in state.exhibits.items()},
+        "prototypes": None if prototypes is None else prototype_tree(prototypes),
+        "exhibits": {name: exhibit_tree(shown) for name, shown in state.exhibits.items()},
     }
 
 
@@ -127,23 +127,34 @@ def state_from(tree: Mapping[str, Any], methods: Methods, device: torch.device) 
         pair_wrong=tree.get("pair_wrong"),
         predicted=tree.get("predicted"),
         metrics=tree["metrics"],
-        prototypes=_prototypes_from(tree["prototypes"], methods, device),
-        exhibits={
-            name: Exhibit(**{**shown, "titles": tuple(shown["titles"])})
-            for name, shown in tree.get("exhibits", {}).items()
-        },
+        prototypes=prototypes_from(tree["prototypes"], methods.prototypes, device),
+        exhibits={name: exhibit_from(shown) for name, shown in tree.get("exhibits", {}).items()},
     )
 
 
-def _prototype_tree(prototypes: Prototypes) -> dict[str, Any]:
+def exhibit_tree(shown: Exhibit) -> dict[str, Any]:
+    """An exhibit as a tree."""
+    return {**vars(shown), "titles": list(shown.titles)}
+
+
+def exhibit_from(tree: Mapping[str, Any]) -> Exhibit:
+    """What `exhibit_tree` gave."""
+    return Exhibit(**{**tree, "titles": tuple(tree["titles"])})
+
+
+def prototype_tree(prototypes: Prototypes) -> dict[str, Any]:
+    """Prototypes as a tree; whether they carry a projection, but not which."""
     tensors = {name: getattr(prototypes, name) for name in ("vectors", "mask", "weights", "rows")}
     return {**_present(tensors), "projected": prototypes.project is not None}
 
 
-def _prototypes_from(tree: Mapping[str, Any] | None, methods: Methods, device: torch.device) -> Prototypes | None:
+def prototypes_from(
+    tree: Mapping[str, Any] | None, builder: PrototypeBuilder[Any] | None, device: torch.device
+) -> Prototypes | None:
+    """What `prototype_tree` gave, with the projection of the restored builder; None where that has none to give."""
     if tree is None:
         return None
-    project = methods.prototypes.projection() if tree["projected"] and methods.prototypes is not None else None
+    project = builder.projection() if tree["projected"] and builder is not None else None
     if tree["projected"] and project is None:
         # Vectors of a learned space are of no use without the way into it.
         return None

@@ -16,6 +16,9 @@ from noisyrun.api.prototypes import Prototypes
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.weighter import Judgement, SampleWeighter
 from noisyrun.engine.clock import Stopwatch
+from noisyrun.engine.outputs import JudgementRows
+from noisyrun.engine.sharing import fit
+from noisyrun.engine.world import ALONE, World
 
 
 @dataclass
@@ -63,6 +66,7 @@ def weigh(
     side: SideInfo,
     phase: Phase,
     clock: Stopwatch,
+    world: World = ALONE,
 ) -> Weighed:
     """Judge every observed label and, where it is another, every corrected one that counts in the loss.
 
@@ -74,16 +78,18 @@ def weigh(
         What correctors made of the labels.
     clock
         Takes the seconds of each.
+    world
+        The processes that each judge a part of the pairs, and all get all of it.
     """
     seen, made = _observed_pairs(bank.labels), _corrected_pairs(bank.labels, targets)
     scores: list[Tensor] = []
     wrong: Tensor | None = None
     for weighter in weighters:
         with clock(weighter.key):
-            weighter.fit(bank, prototypes, side, phase.of(weighter.key))
-            judged = _judge(bank, weighter, seen, prototypes, side, phase)
+            fit(weighter, bank, prototypes, side, phase, world)
+            judged = _judge(bank, weighter, seen, prototypes, side, phase, world)
             seen.weights *= judged.weights
-            made.weights *= _judge(bank, weighter, made, prototypes, side, phase).weights
+            made.weights *= _judge(bank, weighter, made, prototypes, side, phase, world).weights
         scores.append(judged.weights if judged.score is None else judged.score)
         if judged.wrong is not None:
             wrong = judged.wrong if wrong is None else wrong | judged.wrong
@@ -156,22 +162,16 @@ def _judge(
     prototypes: Prototypes | None,
     side: SideInfo,
     phase: Phase,
+    world: World,
 ) -> Judgement:
-    parts: list[Judgement] = []
-    start = 0
-    for block in blocks_of(bank, pairs.rows, phase, weighter.key):
+    share = world.share(len(pairs.rows))
+    own = slice(share.start, share.stop)
+    room, classes, start = JudgementRows(len(share)), pairs.classes[own], 0
+    for block in blocks_of(bank, pairs.rows[own], phase, weighter.key):
         stop = start + len(block)
-        parts.append(weighter(block, pairs.classes[start:stop].to(bank.device), prototypes, side))
+        room.add(weighter(block, classes[start:stop].to(bank.device), prototypes, side))
         start = stop
-    if not parts:
-        return Judgement(torch.ones(0), torch.ones(0))
-    wrong = [part.wrong.cpu() for part in parts if part.wrong is not None]
-    score = [part.score.cpu() for part in parts if part.score is not None]
-    return Judgement(
-        torch.cat([part.weights.cpu() for part in parts]),
-        torch.cat(score) if len(score) == len(parts) else None,
-        torch.cat(wrong) if len(wrong) == len(parts) else None,
-    )
+    return room.gathered(world)
 
 
 def blocks_of(bank: FeatureBank, rows: Tensor | None, phase: Phase, what: str) -> Iterator[Block]:

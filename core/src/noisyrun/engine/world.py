@@ -116,29 +116,71 @@ class World:
         dist.all_gather([_bytes(one) for one in got], _bytes(sent))
         return torch.cat([one[:count] for one, count in zip(got, counts)])
 
-    def broadcast(self, tree: Any) -> Any:
-        """What the first process has, to all: mappings, lists, JSON values and tensors, which arrive on the CPU.
+    def in_step(self, blocks: Iterator[tuple[int, tuple[Tensor, ...]]]) -> Iterator[tuple[int, tuple[Tensor, ...]]]:
+        """Blocks that each process makes of its own rows, to all, as they are made: no process runs ahead.
+
+        Parameters
+        ----------
+        blocks
+            This process's: the row at which each begins, and tensors [R, …] of its rows, the same kinds in all. One
+            process may have fewer blocks than another, or none, so long as the last has one where any has.
+
+        Yields
+        ------
+        tuple
+            The same for every process's blocks, in the order of ranks, step by step; on the CPU where there are
+            several processes.
+        """
+        if self.size == 1:
+            yield from blocks
+            return
+        empty: tuple[Tensor, ...] | None = None
+        while True:
+            start, made = next(blocks, (0, ()))
+            places = self.gather(torch.tensor([[start, len(made[0]) if made else 0]])).tolist()
+            if not any(rows for _, rows in places):
+                return
+            if empty is None:
+                # What a block looks like, for those who never make one.
+                empty = tuple(self.broadcast([one[:0] for one in made], source=self.size - 1))
+            gathered = [self.gather(one).split([rows for _, rows in places]) for one in made or empty]
+            for rank, (start, rows) in enumerate(places):
+                if rows:
+                    yield start, tuple(one[rank] for one in gathered)
+
+    def collect(self, tree: Any) -> list[Any]:
+        """Every process's tree, in the order of ranks, to all; as `broadcast` sends one."""
+        return [self.broadcast(tree, source=rank) for rank in range(self.size)]
+
+    def broadcast(self, tree: Any, source: int = 0) -> Any:
+        """What one process has, to all: mappings, lists, JSON values and tensors, which arrive on the CPU.
 
         What the others pass is not looked at.
+
+        Parameters
+        ----------
+        source
+            Its rank; the first by default.
         """
         if self.size == 1:
             return tree
         tensors: dict[str, Tensor] = {}
-        content = checkpoint.pack(tree, "", tensors) if self.first else None
+        ours = self.rank == source
+        content = checkpoint.pack(tree, "", tensors) if ours else None
         shapes = {name: [str(one.dtype).removeprefix("torch."), *one.shape] for name, one in tensors.items()}
-        content, shapes = json.loads(self._broadcast_text(json.dumps([content, shapes])))
+        content, shapes = json.loads(self._broadcast_text(json.dumps([content, shapes]), source))
         for name, (dtype, *shape) in shapes.items():
-            if not self.first:
+            if not ours:
                 tensors[name] = torch.empty(shape, dtype=getattr(torch, dtype))
-            dist.broadcast(_bytes(tensors[name]), 0)
+            dist.broadcast(_bytes(tensors[name]), source)
         return checkpoint.unpack(content, tensors)
 
-    def _broadcast_text(self, text: str) -> str:
+    def _broadcast_text(self, text: str, source: int) -> str:
         sent = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         length = torch.tensor([len(sent)])
-        dist.broadcast(length, 0)
-        got = sent if self.first else torch.empty(int(length), dtype=torch.uint8)
-        dist.broadcast(got, 0)
+        dist.broadcast(length, source)
+        got = sent if self.rank == source else torch.empty(int(length), dtype=torch.uint8)
+        dist.broadcast(got, source)
         return got.numpy().tobytes().decode()
 
     def total(self, values: Tensor) -> Tensor:
