@@ -64,9 +64,11 @@ def _read_text(file: Path) -> pa.Table:
     """A CSV or TSV with a header, whose cells may hold quoted line breaks; or JSON, an object a line."""
     if file.suffix.lower() == ".jsonl":
         try:
-            return json.read_json(file)
+            table = json.read_json(file)
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
+        column_names(table, file)
+        return table
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
     try:
         table = csv.read_csv(
@@ -76,7 +78,22 @@ def _read_text(file: Path) -> pa.Table:
         )
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
-    repeated = [name for name in table.column_names if table.column_names.count(name) > 1]
+    names = column_names(table, file)
+    repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise UserError(f"{file} has two columns {repeated[0]!r}")
-    return table.rename_columns([name.strip() for name in table.column_names])
+    return table.rename_columns([name.strip() for name in names])
+
+
+def column_names(table: pa.Table, file: Path) -> list[str]:
+    """Names of a table's columns.
+
+    Raises
+    ------
+    UserError
+        When one is no UTF-8, which Arrow reads cells by, but not names.
+    """
+    try:
+        return list(table.column_names)
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {file}: the names of its columns are no UTF-8 ({error})") from None

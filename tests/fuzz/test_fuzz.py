@@ -1,0 +1,68 @@
+"""Readers of what strangers write, given files that were changed: read or refused in a line, whatever the bytes.
+
+Longer, guided by what the code covers: `python tests/fuzz/fuzz.py` (see its help).
+"""
+
+from __future__ import annotations
+
+import pytest
+from fuzz_targets import TARGETS, attempt
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+#: A change: where (a share of the length), what kind, how much, and with what.
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 1, exclude_max=True),
+        st.sampled_from(["set", "flip", "cut", "drop", "put", "copy"]),
+        st.integers(0, 255),
+        st.integers(0, 2**16),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def changed(content: bytes, changes: list[tuple[float, str, int, int]], tokens: tuple[bytes, ...]) -> bytes:
+    """A file with some changes."""
+    out = bytearray(content)
+    for share, kind, value, more in changes:
+        at = int(share * len(out))
+        if kind == "put":
+            out[at:at] = tokens[more % len(tokens)] if tokens and value < 200 else bytes([value]) * (1 + more % 9)
+        elif kind == "copy":
+            out[at:at] = out[more % (len(out) + 1) :][: value + 1]
+        elif kind == "drop":
+            del out[at : at + 1 + more % 64]
+        elif kind == "cut":
+            del out[at:]
+        elif out:
+            out[at] = value if kind == "set" else out[at] ^ (1 << value % 8)
+    return bytes(out)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_whole_file_is_read(name: str) -> None:
+    for seed in TARGETS[name].seeds():
+        assert attempt(TARGETS[name], seed) is None
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_changed_file_is_read_or_refused_in_a_line(name: str) -> None:
+    target, said = TARGETS[name], set()
+    seeds = target.seeds()
+
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(seeds), CHANGES)
+    def run(seed: bytes, changes: list[tuple[float, str, int, int]]) -> None:
+        said.add(attempt(target, changed(seed, changes, target.tokens)))
+
+    run()
+    assert len(said) > 1 or name == "image"  # some were refused: the changes reach the reader
+
+
+def test_what_a_pickle_calls_is_never_called(tmp_path, monkeypatch) -> None:
+    called = []
+    monkeypatch.setattr("os.system", called.append)
+    assert attempt(TARGETS["pickle"], b"cos\nsystem\n(S'true'\ntR.") is not None
+    assert called == []
