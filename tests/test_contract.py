@@ -434,6 +434,12 @@ def test_what_is_no_network_is_refused() -> None:
         method(TASK)
 
 
+@of(Backbone, "blank")
+def test_a_network_that_starts_from_nothing_is_rebuilt_as_it_was_built() -> None:
+    method = Builder(CONFIG)
+    assert method.blank() is method.config
+
+
 @of(FeatureExtractor, "features")
 def test_a_network_has_to_say_how_features_are_made() -> None:
     with pytest.raises(NotImplementedError):

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noisyrun.detection import detect
     from noisyrun.evaluation import evaluate
+    from noisyrun.exports.model import load_model
     from noisyrun.runner import resume, run
 
-__all__ = ["__version__", "detect", "evaluate", "resume", "run"]
+__all__ = ["__version__", "detect", "evaluate", "load_model", "resume", "run"]
 
 try:
     __version__ = version("noisyrun")
@@ -20,7 +21,7 @@ except PackageNotFoundError:  # the source tree, not installed
 
 #: Resolved on first use, so that importing the package, as every plugin does, costs no torch.
 _HOME = {"run": "noisyrun.runner", "resume": "noisyrun.runner", "detect": "noisyrun.detection"}
-_HOME["evaluate"] = "noisyrun.evaluation"
+_HOME |= {"evaluate": "noisyrun.evaluation", "load_model": "noisyrun.exports.model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from noisyrun.api import Batches, UserError
 from noisyrun.config.settings import AugmentSettings
 from noisyrun.data.augment import Augment, resize, scaled
 from noisyrun.data.images import LazyImages, decoding_threads
+from noisyrun.data.normal import affine
 from noisyrun.data.sampler import Sampler
 from noisyrun.data.samples import Images, Samples
 
@@ -251,9 +252,8 @@ def _affine(
     """Factor and offset that take 0 … 255 to normalised values, [1, channels, 1, 1]."""
     if not images:
         return None, None
-    middle = torch.tensor(list(mean) or [0.0], dtype=torch.float64).reshape(1, -1, 1, 1)
-    spread = torch.tensor(list(std) or [1.0], dtype=torch.float64).reshape(1, -1, 1, 1)
-    return (1 / (255 * spread)).float().to(device), (-middle / spread).float().to(device)
+    scale, shift = affine(mean, std)
+    return scale.to(device), shift.to(device)
 
 
 def _decoded(images: Images, parts: Sequence[Tensor], workers: int) -> Iterator[Tensor]:

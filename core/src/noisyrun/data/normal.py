@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from noisyrun.data.hashing import key, order
 from noisyrun.data.samples import Images
@@ -12,6 +15,13 @@ _SAMPLED_RESIDENT = 20_000
 _SAMPLED_LAZY = 500
 #: Deviation below which a channel counts as constant, one grey level.
 _FLAT = 1 / 255
+
+
+def affine(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Factor and offset that take values 0 … 255 to normalised ones, float32 [1, channels, 1, 1]."""
+    middle = torch.tensor(list(mean) or [0.0], dtype=torch.float64).reshape(1, -1, 1, 1)
+    spread = torch.tensor(list(std) or [1.0], dtype=torch.float64).reshape(1, -1, 1, 1)
+    return (1 / (255 * spread)).float(), (-middle / spread).float()
 
 
 def mean_std(images: Images | None, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,1 @@
+"""What leaves a finished run: a cleaned data set, and the model."""
