@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from noisyrun.detection import detect
     from noisyrun.evaluation import evaluate
+    from noisyrun.exports import export
     from noisyrun.exports.model import load_model
     from noisyrun.prediction import predict
     from noisyrun.runner import resume, run
 
-__all__ = ["__version__", "detect", "evaluate", "load_model", "predict", "resume", "run"]
+__all__ = ["__version__", "detect", "evaluate", "export", "load_model", "predict", "resume", "run"]
 
 try:
     __version__ = version("noisyrun")
@@ -23,6 +24,7 @@ except PackageNotFoundError:  # the source tree, not installed
 #: Resolved on first use, so that importing the package, as every plugin does, costs no torch.
 _HOME = {"run": "noisyrun.runner", "resume": "noisyrun.runner", "detect": "noisyrun.detection"}
 _HOME |= {"evaluate": "noisyrun.evaluation", "load_model": "noisyrun.exports.model", "predict": "noisyrun.prediction"}
+_HOME["export"] = "noisyrun.exports"
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ VERBS = {
     "resume": "go on with a run that was stopped",
     "evaluate": "a finished run on its test set, with crops, sizes or an ensemble, without training",
     "predict": "the classes of images, by a finished run or an exported model",
+    "export": "a finished run as a cleaned data set: manifest, image folder, Parquet or tar shards",
     "bench": "run a suite: methods × data × noise × seeds, each once, and go on where it was stopped",
     "ui": "open MLflow's pages on the runs of a suite's results, or of runs/",
     "new-plugin": "write a package for a plugin of your own to start from",

@@ -65,7 +65,7 @@ def main(words: list[str]) -> int:
 
     options = Options(
         form,
-        Options.shard_bytes if size is None else _bytes(size),
+        Options.shard_bytes if size is None else parse_bytes(size),
         samples,
         Encoding(side, quality or Encoding.quality, depth),
         settings.data.on_bad_image == "skip",
@@ -134,7 +134,8 @@ def _number(given: list[flags.Flag], name: str, least: int, most: int | None = N
     return int(asked)
 
 
-def _bytes(text: str) -> int:
+def parse_bytes(text: str) -> int:
+    """Bytes of --shard-size."""
     from noisyrun.bank.sizes import parse_memory
 
     try:

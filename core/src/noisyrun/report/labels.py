@@ -93,3 +93,22 @@ def read_classes(path: Path) -> list[str]:
 def _classes(labels: Labels) -> pa.Array:
     values = labels.single.numpy()
     return pa.array(values, mask=values == PAD)
+
+
+def read_labels_table(path: Path, classes: tuple[str, ...]) -> pa.Table:
+    """The labels.parquet of a run, held against the classes of its data.
+
+    Raises
+    ------
+    UserError
+        When it is missing, or of other classes.
+    """
+    from noisyrun.api.errors import UserError
+
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if read_classes(path) != list(classes):
+        raise UserError(f"{path}: is of other classes than the data")
+    return table
