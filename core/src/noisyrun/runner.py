@@ -45,6 +45,7 @@ from noisyrun.report.by_class import class_records
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.run_folder import BASELINE, CONFIG, LABELS, NOISE, SUMMARY, RunFolder
+from noisyrun.tracking.journal import Journal
 from noisyrun.tracking.manager import Observers
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class _Session:
         return data, plan
 
     def _go(self, data: Data, plan: Plan, folder: RunFolder, run_id: str, *, resumed: bool) -> Run:
-        observers = Observers(plans.make_observers(plan.config), self.console.warn)
+        observers = Observers({"journal": Journal(), **plans.make_observers(plan.config)}, self.console.warn)
         self.console.say(f"{'going on in' if resumed else 'writing to'} {summaries.from_here(folder.path)}")
         observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed))
         try:

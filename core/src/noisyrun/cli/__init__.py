@@ -27,6 +27,7 @@ VERBS = {
     "predict": "the classes of images, by a finished run or an exported model",
     "export": "a finished run as a cleaned data set: manifest, image folder, Parquet or tar shards",
     "bench": "run a suite: methods × data × noise × seeds, each once, and go on where it was stopped",
+    "track": "record a run with MLflow after the fact: what its tracker missed, or all of it",
     "ui": "open MLflow's pages on the runs of a suite's results, or of runs/",
     "new-plugin": "write a package for a plugin of your own to start from",
     "plugins": "list the plugins that are installed, or could be",

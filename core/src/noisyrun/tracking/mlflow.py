@@ -10,16 +10,19 @@ import contextlib
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from noisyrun.api.errors import NoisyrunError, UserError
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult, RunInfo, RunResult
 from noisyrun.api.plugin import hookimpl
-from noisyrun.files import write_text
+from noisyrun.files import take_lock, write_text
+from noisyrun.tracking import journal
 from noisyrun.tracking.config import MLflowConfig
 
 #: In the run's folder: where the run is recorded, so that a resume from anywhere continues the same MLflow run.
@@ -35,19 +38,34 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 
+#: Bounds on how long a server may keep the recorder waiting; the user's own count.
+BOUNDS = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+
 
 class TrackingError(NoisyrunError):
     """The tracker cannot go on."""
 
 
 class MlflowTracker:
-    """Records a run with MLflow: parameters, tags, data lineage, numbers by epoch, and files."""
+    """Records a run with MLflow: parameters, tags, data lineage, numbers by epoch, and files.
 
-    def __init__(self, config: MLflowConfig | None = None) -> None:
+    Parameters
+    ----------
+    now
+        Tells the time of an event, in seconds since 1970.
+    """
+
+    def __init__(self, config: MLflowConfig | None = None, now: Callable[[], float] = time.time) -> None:
         self.config = config or MLflowConfig()
+        self.now = now
         self._recorder: subprocess.Popen[str] | None = None
         self._log: Path | None = None
         self._uri = ""
+        self._folder = Path()
 
     def record(self) -> dict[str, str]:
         """Where the run is recorded, and the command that opens it."""
@@ -63,11 +81,12 @@ class MlflowTracker:
             raise UserError("not installed: pip install 'noisyrun[mlflow]', or --tracking none")
         self._uri = recorded_uri(run.out) or tracking_uri(self.config.uri)
         write_text(run.out / RECORD, json.dumps({"uri": self._uri, "run": run.run_id}) + "\n")
+        self._folder = run.out
         self._log = run.out / "mlflow.log"
         # The lock is taken here and inherited: recorders of one run then work in the order in which they were started,
         # even where the run was killed and resumed within the seconds that MLflow takes to start.
         with self._log.open("w") as log, (run.out / ".mlflow.lock").open("w") as lock:
-            held = take_lock(lock)
+            held = () if take_lock(lock.fileno()) is None else (lock.fileno(),)
             self._recorder = subprocess.Popen(
                 [sys.executable, "-P", "-m", "noisyrun.tracking.recorder", *map(str, held)],
                 pass_fds=held,
@@ -76,7 +95,7 @@ class MlflowTracker:
                 stderr=log,
                 text=True,
                 encoding="utf-8",
-                env=os.environ | ENVIRONMENT,
+                env=BOUNDS | os.environ | ENVIRONMENT,
                 start_new_session=True,  # Ctrl-C is for the run, which then tells the recorder how it ended
             )
         self._send(
@@ -90,11 +109,21 @@ class MlflowTracker:
             dataset=dict(run.dataset),
             config=dict(run.config),
         )
+        if run.resumed:  # what an earlier start of the run could not record
+            with contextlib.suppress(UserError):
+                for event in journal.read(run.out):
+                    self.tell_again(event)
+
+    def tell_again(self, event: Mapping[str, Any]) -> None:
+        """Record what came of a label phase or an epoch, as the run's journal keeps it; unless it is recorded."""
+        with contextlib.suppress(KeyError):
+            if event["what"] in ("label_phase", "epoch"):
+                metrics = event["metrics"] if event["what"] == "epoch" else of_labels(event["metrics"])
+                self._send("metrics", step=event["epoch"], metrics=numbers(metrics), time=event["time"])
 
     @hookimpl
     def noisyrun_label_phase_end(self, result: LabelPhaseResult) -> None:
-        named = {f"labels/{name}": value for name, value in result.metrics.items()}
-        self._send("metrics", step=result.epoch, metrics=numbers(named))
+        self._send("metrics", step=result.epoch, metrics=numbers(of_labels(result.metrics)))
 
     @hookimpl
     def noisyrun_epoch_end(self, result: EpochResult) -> None:
@@ -106,13 +135,19 @@ class MlflowTracker:
             return
         files = [str(path.resolve()) for path in result.artifacts if path.is_file()]
         self._send("end", status=result.status, metrics=final_numbers(result.summary), files=files)
-        assert self._recorder.stdin is not None
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the recorder to end; a run that did not say how it ended was killed."""
+        if self._recorder is None or self._recorder.stdin is None:
+            return
         self._recorder.stdin.close()
         try:
             code = self._recorder.wait(self.config.patience)
         except subprocess.TimeoutExpired:
-            self._recorder.terminate()
-            raise TrackingError(f"not done {self.config.patience:g} s after the run ended; given up") from None
+            raise TrackingError(
+                f"not done {self.config.patience:g} s after the run ended, and left to end by itself ({self._later()})"
+            ) from None
         if code != 0:
             raise TrackingError(self._last_words())
         if self._log is not None:
@@ -124,7 +159,8 @@ class MlflowTracker:
         if self._recorder.poll() is not None:
             raise TrackingError(self._last_words())
         try:
-            self._recorder.stdin.write(json.dumps({"what": what, **fields}, default=str) + "\n")
+            line = json.dumps({"what": what, "time": self.now(), **fields}, default=str)
+            self._recorder.stdin.write(line + "\n")
             self._recorder.stdin.flush()
         except BrokenPipeError:
             self._recorder.wait(5)
@@ -132,18 +168,16 @@ class MlflowTracker:
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log and self._log.exists() else []
-        return f"stopped recording ({lines[-1]})" if lines else "stopped recording"
+        why = f"{lines[-1][:200]}; " if lines else ""
+        return f"stopped recording ({why}{self._later()})"
+
+    def _later(self) -> str:
+        return f"to record the rest later: noisyrun track {shlex.quote(str(self._folder))}"
 
 
-def take_lock(handle: TextIO) -> tuple[int, ...]:
-    """Take a lock if it is free, and give the file descriptors that hold it or wait for it; none on Windows."""
-    try:
-        import fcntl
-    except ImportError:
-        return ()
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return (handle.fileno(),)
+def of_labels(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of a label phase under the names that they are recorded by."""
+    return {f"labels/{name}": value for name, value in metrics.items()}
 
 
 def tracking_uri(given: str | None) -> str:

@@ -10,11 +10,12 @@ import json
 import os
 import queue
 import re
+import sqlite3
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,9 @@ KEY_LENGTH, PARAMETER_LENGTH, TAG_LENGTH = 250, 6000, 8000
 #: Carries the run's own id, by which a resumed run finds the MLflow run that it continues.
 RUN_TAG = "noisyrun.run_id"
 
+#: Seconds to wait for a SQLite file that another process has locked.
+LOCKED = 5.0
+
 STATUS = {"finished": "FINISHED", "interrupted": "KILLED", "failed": "FAILED"}
 
 
@@ -32,17 +36,22 @@ class Recorder:
     """Writes the messages of one run."""
 
     def __init__(self, start: Mapping[str, Any]) -> None:
+        uri = str(start["uri"])
+        self.store = Store(uri)
+        self.store.check()
         from mlflow import MlflowClient
 
-        uri = str(start["uri"])
         with locked(database_lock(uri)):  # two runs that start at once must not both create the tables
             self.client = MlflowClient(uri, registry_uri=uri)
             experiment = self.experiment(start)
-        self.run_id, known = self.find_or_create(experiment, start)
-        self.resumed = bool(known)
-        self.last: dict[str, int] = {}
+        self.store.check()  # from now on it is this file and no other
+        self.now = int(1000 * start.get("time", time.time()))
+        self.run_id, found = self.find_or_create(experiment, start)
+        self.resumed = found is not None
+        self.steps: dict[str, set[int]] = {}
+        known = found.data.params if found is not None else {}
         self.parameters({k: v for k, v in start["parameters"].items() if key(k) not in known})
-        if not self.resumed:
+        if found is None or not (found.inputs and found.inputs.dataset_inputs):
             self.lineage(start["dataset"])
         self.client.log_dict(self.run_id, dict(start["config"]), "config.json")
 
@@ -56,17 +65,19 @@ class Recorder:
         place = (path.parent / "mlartifacts").as_uri() if path is not None else None
         return str(self.client.create_experiment(start["experiment"], artifact_location=place))
 
-    def find_or_create(self, experiment: str, start: Mapping[str, Any]) -> tuple[str, Mapping[str, str]]:
-        """Id of the MLflow run, and the parameters it has already."""
+    def find_or_create(self, experiment: str, start: Mapping[str, Any]) -> tuple[str, Any]:
+        """Id of the MLflow run, and the run as it was found; None in its place when it was made."""
         found = self.client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{start['run']}'", max_results=1)
         if found:
             run_id = str(found[0].info.run_id)
             self.client.update_run(run_id, status="RUNNING")
-            return run_id, found[0].data.params or {"": ""}
+            # A clock that was set back since then must not let a run end before it began.
+            self.now = max(self.now, int(found[0].info.start_time or 0))
+            return run_id, self.client.get_run(run_id)
         tags = {RUN_TAG: start["run"], "mlflow.source.name": "noisyrun", "mlflow.source.type": "LOCAL"}
         tags |= {key(name): str(value)[:TAG_LENGTH] for name, value in start["tags"].items()}
-        made = self.client.create_run(experiment, tags=tags, run_name=start["name"])
-        return str(made.info.run_id), {}
+        made = self.client.create_run(experiment, start_time=self.now, tags=tags, run_name=start["name"])
+        return str(made.info.run_id), None
 
     def parameters(self, values: Mapping[str, str]) -> None:
         """Log parameters, as many at once as a store accepts."""
@@ -87,33 +98,76 @@ class Recorder:
         self.client.log_inputs(self.run_id, [DatasetInput(one, [InputTag("mlflow.data.context", "training")])])
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Log numbers of one step. What the run had logged before it was stopped is not logged again."""
+        """Log numbers of one step, but for those that are logged: a run that was stopped tells some twice."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        named = {key(name): value for name, value in values.items()}
-        fresh = [Metric(name, value, now, step) for name, value in named.items() if step > self.last_step(name)]
+        named = {key(name): value for name, value in values.items() if step not in self.logged(key(name))}
+        fresh = [Metric(name, value, self.now, step) for name, value in named.items()]
         for i in range(0, len(fresh), BATCH_METRICS):
             self.client.log_batch(self.run_id, metrics=fresh[i : i + BATCH_METRICS], synchronous=True)
+        for name in named:
+            self.steps[name].add(step)
 
-    def last_step(self, name: str) -> int:
-        """The last step of a metric that an earlier start of this run logged; −1 where there is none."""
-        if not self.resumed:
-            return -1
-        if name not in self.last:
-            history = self.client.get_metric_history(self.run_id, name)
-            self.last[name] = max((point.step for point in history), default=-1)
-        return self.last[name]
+    def logged(self, name: str) -> set[int]:
+        """The steps of a metric that are logged, by an earlier start of this run or by this one."""
+        if name not in self.steps:
+            history = self.client.get_metric_history(self.run_id, name) if self.resumed else []
+            self.steps[name] = {point.step for point in history}
+        return self.steps[name]
+
+    def tell(self, message: Mapping[str, Any]) -> None:
+        """Log one message: numbers, or how the run ended."""
+        self.store.check()
+        self.now = max(self.now, int(1000 * message.get("time", 0)))  # the clock may have been set back
+        if message["what"] == "end":
+            self.end(message)
+        else:
+            self.metrics(message["step"], message["metrics"])
 
     def end(self, message: Mapping[str, Any] | None) -> None:
         """Log what came of the run; without a message it was killed."""
         if message is None:
-            self.client.set_terminated(self.run_id, "KILLED")
+            self.client.set_terminated(self.run_id, "KILLED", self.now)
             return
         self.metrics(0, message["metrics"])
         for path in message["files"]:
             self.client.log_artifact(self.run_id, path)
-        self.client.set_terminated(self.run_id, STATUS.get(message["status"], "FAILED"))
+        self.client.set_terminated(self.run_id, STATUS.get(message["status"], "FAILED"), self.now)
+        self.store.check()
+
+
+class Store:
+    """Where runs are recorded; a SQLite file is looked at before each use, since what MLflow does of itself takes long.
+
+    It waits twenty seconds for a locked file at every turn, tries fifteen times where it cannot be opened, and goes on
+    writing into one that was deleted.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.path = sqlite_path(uri)
+        self.file: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """See that the file is there, still the same, and not locked for long.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+        """
+        if self.path is None:
+            return
+        if not self.path.exists():
+            if self.file is not None:
+                raise FileNotFoundError(f"{self.path} was deleted")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return
+        state = self.path.stat()
+        if self.file not in (None, (state.st_dev, state.st_ino)):
+            raise FileNotFoundError(f"{self.path} was replaced by another file")
+        self.file = state.st_dev, state.st_ino
+        with closing(sqlite3.connect(self.path, timeout=LOCKED, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
 
 
 def main(lock: str | None = None) -> None:
@@ -136,10 +190,9 @@ def main(lock: str | None = None) -> None:
         return
     recorder = Recorder(start)
     for message in messages:
+        recorder.tell(message)
         if message["what"] == "end":
-            recorder.end(message)
             return
-        recorder.metrics(message["step"], message["metrics"])
     recorder.end(None)
 
 
@@ -170,7 +223,8 @@ def locked(path: Path | None) -> Iterator[None]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        with suppress(OSError):  # a network drive without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,7 +35,8 @@ class CellRun(Recorder):
         self.client = client
         self.run_id = run_id
         self.resumed = resumed
-        self.last = {}
+        self.now = int(1000 * time.time())
+        self.steps = {}
 
 
 class SuiteRecorder:
