@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from noisyrun.api import Labels, SideInfo, Targets
-from noisyrun.testing import make_bank, make_phase
+from noisyrun.testing import make_bank
 from noisyrun_sinet.config import SinetCorrectorConfig
 from noisyrun_sinet.corrector import SinetCorrector, merge
 
@@ -29,7 +29,6 @@ def correct(
     kept = {} if predictions is None else {"smoothing": predictions}
     count = len(labels)
     bank = make_bank(torch.ones(count, 3), labels, 4, logits=torch.zeros(count, 4), predictions=kept, multi=multi)
-    method.fit(bank, None, SideInfo(), make_phase())
     block = bank.take(torch.arange(count))
     return method(block, Targets.of(block.labels) if targets is None else targets, None, SideInfo())
 

@@ -84,7 +84,9 @@ class BankSettings(Settings):
         "auto", description="Where features live; what fits by default."
     )
     memory: str = Field(
-        "2GB", pattern=r"^\d+(\.\d+)?\s*([KMGT]i?)?B$", description="Memory a label phase may take, e.g. 2GB."
+        "2GB",
+        pattern=r"^\d+(\.\d+)?\s*([KMGT]i?)?B$",
+        description="Memory a label phase may take on a machine, e.g. 2GB; its processes share it.",
     )
     top: int = Field(10, ge=1, description="Predicted classes kept for each sample.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from noisyrun.api import PAD, Block, FeatureBank, LabelCorrector, Needs, Phase, Prototypes, SideInfo, Targets, UserError
+from noisyrun.api import PAD, Block, LabelCorrector, Needs, Prototypes, SideInfo, Targets, UserError
 from noisyrun_sinet.config import SinetCorrectorConfig
 from noisyrun_sinet.equations import smoothed
 
@@ -17,26 +17,17 @@ class SinetCorrector(LabelCorrector[SinetCorrectorConfig]):
     phases before the smoothing model has trained leave labels as they are.
     """
 
-    def __init__(self, config: SinetCorrectorConfig) -> None:
-        super().__init__(config)
-        self._ready = True
-
     @property
     def needs(self) -> Needs:
         return Needs(predictions=self.config.predictions)
 
-    def fit(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> None:
-        """Find out whether the smoothing model has trained by now; that some stage trains it is checked beforehand."""
-        try:
-            bank.predictions(self.config.predictions)
-            self._ready = True
-        except UserError:
-            self._ready = False
-
     def correct(self, block: Block, targets: Targets, prototypes: Prototypes | None, side: SideInfo) -> Targets:
-        if not self._ready or self.config.s == 0:
+        if self.config.s == 0:
             return targets
-        classes, probs = block.predictions(self.config.predictions)
+        try:
+            classes, probs = block.predictions(self.config.predictions)
+        except UserError:  # that some stage trains the model is checked beforehand: it has not yet
+            return targets
         multi = block.bank.task.multi
         top, predicted = _top(classes, probs, self.config.k, normalise=not multi)
         given, values = _given(block, targets)
