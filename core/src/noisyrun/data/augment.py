@@ -13,6 +13,8 @@ from noisyrun.data.hashing import below, bits, key, uniform
 
 #: Numbers of the draws of one sample; a policy's follow.
 _DY, _DX, _FLIP, POLICY = 0, 1, 2, 8
+#: Pixels from which an image is cropped on its own on the CPU: the gather of a whole batch then takes longer.
+_LARGE = 48 * 48
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def crop_and_flip(images: Tensor, pad: int, draws: Draws, slack: tuple[int, int]
         return images
     rows, channels = images.shape[:2]
     height, width = images.shape[2] - slack[0], images.shape[3] - slack[1]
+    if images.device.type == "cpu" and height * width >= _LARGE:
+        return _row_by_row(images, pad, draws, height, width)
     ys = torch.arange(height, device=images.device).expand(rows, height)
     xs = torch.arange(width, device=images.device).expand(rows, width)
     if draws.flip is not None:
@@ -119,6 +123,24 @@ def crop_and_flip(images: Tensor, pad: int, draws: Draws, slack: tuple[int, int]
     cells = ys[:, :, None] * images.shape[3] + xs[:, None, :]
     cells = cells.reshape(rows, 1, height * width).expand(rows, channels, height * width)
     return images.reshape(rows, channels, -1).gather(2, cells).reshape(rows, channels, height, width)
+
+
+def _row_by_row(images: Tensor, pad: int, draws: Draws, height: int, width: int) -> Tensor:
+    """What a gather would do, by copies of rectangles: without a 64-bit index a pixel."""
+    rows, channels, tall, wide = images.shape
+    still = [0] * rows
+    tops = still if draws.dy is None else (draws.dy - pad).tolist()
+    lefts = still if draws.dx is None else (draws.dx - pad).tolist()
+    flips = still if draws.flip is None else draws.flip.tolist()
+    out = images.new_zeros(rows, channels, height, width)
+    for row, (top, left, flip) in enumerate(zip(tops, lefts, flips)):
+        y, y_end, x, x_end = max(0, -top), min(height, tall - top), max(0, -left), min(width, wide - left)
+        seen = images[row, :, top + y : top + y_end, left + x : left + x_end]
+        if flip:
+            out[row, :, y:y_end, width - x_end : width - x] = seen.flip(2)
+        else:
+            out[row, :, y:y_end, x:x_end] = seen
+    return out
 
 
 def resize(images: Tensor, side: int | None) -> Tensor:

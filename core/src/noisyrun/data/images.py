@@ -87,14 +87,19 @@ class LazyImages(Images):
         return read_images(self.raw, self.shape, skip=False)[0]
 
     def load(self, positions: Tensor) -> Tensor:
-        out = np.empty((len(positions), *self.shape), np.uint8)
+        out = torch.empty((len(positions), *self.shape), dtype=torch.uint8)
+        self.fill(positions, out)
+        return out
+
+    def fill(self, positions: Tensor, out: Tensor) -> None:
+        """Decode some images, int64 [R], into uint8 [R, channels, height, width]."""
+        pixels = out.numpy()
         for row, position in enumerate(positions.tolist()):
             try:
                 with self.refs.open(position) as stream:
-                    out[row] = decode(stream, self.shape[0], self.shape[1:])
+                    pixels[row] = decode(stream, self.shape[0], self.shape[1:])
             except (BadImage, OSError) as error:
                 raise UserError(bad_image(self.raw, position, error)) from None
-        return torch.from_numpy(out)
 
 
 def bad_image(raw: Raw, position: int, error: Exception) -> str:

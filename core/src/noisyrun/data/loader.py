@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -12,18 +10,14 @@ from torch import Tensor
 
 from noisyrun.api import Batches, UserError
 from noisyrun.config.settings import AugmentSettings
-from noisyrun.data.augment import Augment, resize, scaled
-from noisyrun.data.images import LazyImages, decoding_threads
-from noisyrun.data.normal import affine
+from noisyrun.data.augment import Augment, scaled
+from noisyrun.data.images import LazyImages
+from noisyrun.data.inputs import Inputs
 from noisyrun.data.sampler import Sampler
 from noisyrun.data.samples import Images, Samples
 
-#: Batches decoded ahead of the one in use.
-_AHEAD = 3
 #: Rows whose draws are made at once: few calls for small images, little memory for 16 million samples.
 _DRAWN = 1 << 14
-#: Share of the GPU's free memory that images may take to live there.
-_GPU_SHARE = 0.5
 #: Side below which images are digits and the like, which a mirror would turn into something else.
 _SMALL = 16
 
@@ -94,7 +88,7 @@ class TrainLoader:
         workers: int | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.inputs = _Inputs(samples, self.device, mean, std, augment.resize or resolution, workers)
+        self.inputs = Inputs(samples, self.device, mean, std, augment.resize or resolution, workers)
         self.sampler = Sampler(samples, batches, batch_size, seed, positions)
         self.index = samples.index
         self.augment = augmentation(samples, augment, seed, resolution)
@@ -175,108 +169,7 @@ def eval_batches(
     samples, batch_size, device, mean, std, positions, resolution, workers
         As for `TrainLoader`.
     """
-    inputs = _Inputs(samples, torch.device(device), mean, std, resolution, workers)
+    inputs = Inputs(samples, torch.device(device), mean, std, resolution, workers)
     rows = torch.arange(len(samples)) if positions is None else positions.cpu()
     for part, batch in zip(rows.split(batch_size), inputs.stream(rows, batch_size)):
         yield part.to(device), inputs.normalised(batch)
-
-
-class _Inputs:
-    """Images or features of a split, read batch by batch onto a device."""
-
-    def __init__(
-        self,
-        samples: Samples,
-        device: torch.device,
-        mean: Sequence[float],
-        std: Sequence[float],
-        resolution: int | None,
-        workers: int | None,
-    ) -> None:
-        self.device = device
-        self.resolution = resolution
-        self.workers = decoding_threads() if workers is None else workers
-        self.held: Tensor | None = samples.features
-        self.images: Images | None = None
-        if samples.images is not None:
-            self.images = _at(samples.images, resolution)
-            self.held = self.images.resident
-        elif samples.features is None:
-            raise ValueError("samples have neither images nor features")
-        if self.held is not None and _fits(self.held, device):
-            self.held = self.held.to(device)
-        self.scale, self.shift = _affine(mean, std, samples.images is not None, device)
-
-    def stream(self, positions: Tensor, size: int) -> Iterator[Tensor]:
-        """uint8 images (or features) of successive batches, on the device, resized."""
-        parts = positions.split(size) if len(positions) else ()
-        if self.held is not None:
-            for part in parts:
-                yield resize_images(self.held[part.to(self.held.device)].to(self.device), self.resolution)
-            return
-        assert self.images is not None
-        for pixels in _decoded(self.images, parts, self.workers):
-            if self.device.type == "cuda":
-                pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-            yield resize_images(pixels, self.resolution)
-
-    def normalised(self, inputs: Tensor) -> Tensor:
-        """float32, by channel; features as they are."""
-        out = inputs.to(torch.float32)
-        if self.scale is None or self.shift is None:
-            return out
-        # Two steps rather than a fused one: rounding is then the same wherever in a batch a value stands.
-        return out.mul_(self.scale).add_(self.shift)
-
-
-def resize_images(inputs: Tensor, side: int | None) -> Tensor:
-    """`resize` for images; features pass."""
-    return resize(inputs, side) if inputs.dim() == 4 else inputs
-
-
-def _at(images: Images, resolution: int | None) -> Images:
-    """Images that are decoded anyway are decoded at the resolution asked for."""
-    return images.at(resolution) if resolution is not None and isinstance(images, LazyImages) else images
-
-
-def _fits(held: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return held.device.type == "cuda" or held.numel() * held.element_size() < _GPU_SHARE * free
-
-
-def _affine(
-    mean: Sequence[float], std: Sequence[float], images: bool, device: torch.device
-) -> tuple[Tensor | None, Tensor | None]:
-    """Factor and offset that take 0 … 255 to normalised values, [1, channels, 1, 1]."""
-    if not images:
-        return None, None
-    scale, shift = affine(mean, std)
-    return scale.to(device), shift.to(device)
-
-
-def _decoded(images: Images, parts: Sequence[Tensor], workers: int) -> Iterator[Tensor]:
-    """Batches in order, decoded by threads a few batches ahead. Decoding releases the interpreter's lock."""
-    if workers == 0:
-        yield from map(images.load, parts)
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[list[Future[Tensor]]] = deque()
-        upcoming = iter(parts)
-
-        def submit() -> None:
-            part = next(upcoming, None)
-            if part is not None:
-                waiting.append([pool.submit(images.load, piece) for piece in part.split(-(-len(part) // workers))])
-
-        try:
-            for _ in range(_AHEAD):
-                submit()
-            while waiting:
-                pieces = waiting.popleft()
-                pixels = torch.cat([piece.result() for piece in pieces])
-                submit()
-                yield pixels
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
