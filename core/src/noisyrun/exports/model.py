@@ -96,12 +96,23 @@ def export_safetensors(run: Path, to: Path, options: Mapping[str, Any] | None = 
     UserError
         As `of_run`.
     """
+    for name in options or {}:
+        raise UserError(f"--{name}: no option of an export to safetensors")
+    new_file(to, ".safetensors")
     model = of_run(run)
     # Copies of their own: safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in used(model.network).items()}
     with atomic(to) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt", KEY: model.card.as_json()})
     return [f"{to}: {describe(model.card)}; {sum(value.numel() for value in tensors.values()):,} values"]
+
+
+def new_file(path: Path, suffix: str) -> None:
+    """Refuse to write over a file, or under a name that does not say what it holds."""
+    if path.suffix.lower() != suffix:
+        raise UserError(f"--to: must end in {suffix} (got {path})")
+    if path.exists():
+        raise UserError(f"--to: {path} is there already; name another file")
 
 
 def load_model(path: Path | str, *, registry: Registry | None = None) -> Model:

@@ -61,15 +61,7 @@ class OnnxClassifier:
     def __init__(self, path: Path) -> None:
         if find_spec("onnxruntime") is None:
             raise UserError(f"{path}: an ONNX model is run by onnxruntime, which is not installed: {EXTRA}")
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exceptions share no base
-            raise UserError(f"{path}: damaged, or no ONNX model ({_first_line(error)})") from None
+        self.session = session(path)
         self.card = Card.read(self.session.get_modelmeta().custom_metadata_map, path)
         self.input = self.session.get_inputs()[0].name
         how = self.card.preprocessing
@@ -86,6 +78,25 @@ class OnnxClassifier:
         if self.card.form == "pixels":
             return found
         return found.sigmoid() if self.card.scores == "sigmoid" else found.softmax(1)
+
+
+def session(path: Path) -> Any:
+    """An ONNX graph in onnxruntime, on the CPU.
+
+    Raises
+    ------
+    UserError
+        In one line, when the file is none.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exceptions share no base
+        raise UserError(f"{path}: damaged, or no ONNX model ({_first_line(error)})") from None
 
 
 def open_classifier(
