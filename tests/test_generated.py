@@ -28,6 +28,11 @@ def test_the_table_of_combinations_is_what_the_plan_says() -> None:
     assert composition.PAGE.read_text(encoding="utf-8") == composition.page(), "run python scripts/composition.py"
 
 
+def test_the_table_of_published_data_sets_is_what_the_check_says() -> None:
+    table = script("layouts_table")
+    assert table.PAGE.read_text(encoding="utf-8") == table.page(), "run python scripts/layouts_table.py"
+
+
 def test_the_list_of_checks_is_what_the_suite_holds() -> None:
     text = CONFORMANCE.read_text(encoding="utf-8")
     assert script("conformance_table").page(text) == text, "run python scripts/conformance_table.py"

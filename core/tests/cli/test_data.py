@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from noisyrun.cli import main
@@ -30,7 +32,7 @@ def test_what_is_wrong_is_a_line_each_and_ends_with_one(photos, capsys):
     assert "wrong: " in out
     assert "1 of 6 images cannot be read: cat/1.png" in out
     assert out.endswith("1 problem, no warnings\n")
-    assert main(["data", "check", str(photos), "--images", "exist"]) == 0
+    assert main(["data", "check", str(photos), "--images", "none"]) == 0
 
 
 def test_a_layout_is_named_with_its_problems(tmp_path, capsys):
@@ -55,9 +57,9 @@ def test_a_folder_of_another_layout_than_the_one_named_is_one_line(photos, capsy
     ("words", "message"),
     [
         ([], "say what to do"),
-        (["pack"], "say what to do"),
+        (["pack"], "name the data set first"),
         (["check"], "name the data set first"),
-        (["check", "x", "--images", "all"], "--images: must be one of exist, header, decode (got all)"),
+        (["check", "x", "--images", "header"], "--images: must be one of none, sample, all (got header)"),
         (["check", "x", "--epochs", "3"], "--epochs: no such option here"),
         (["check", "x", "--data.format", "clothing"], "--data.format"),
     ],
@@ -67,6 +69,17 @@ def test_bad_words_are_one_line(words, message, capsys):
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_scripts_read_one_json_object(photos, capsys):
+    (photos / "train" / "cat" / "1.png").write_bytes(b"x")
+    assert main(["data", "check", str(photos), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["path"], told["format"], told["warnings"]) == (str(photos), "folder", [])
+    assert told["facts"]["train: images"] == "6, 6 decoded"
+    assert len(told["problems"]) == 1
+    assert main(["data", "check", str(photos), "--json", "--images", "none"]) == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == []
 
 
 def test_a_path_that_is_not_there_is_one_line(capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import Literal
 
 from noisyrun.api.errors import UserError
@@ -11,23 +13,24 @@ from noisyrun.config import flags
 from noisyrun.printable import printable
 
 USAGE = """\
-noisyrun data check PATH [--data.format NAME] [--images exist|header|decode]
+noisyrun data check PATH [--data.format NAME] [--images none|sample|all] [--json]
 
 Say what the data set at PATH holds (classes, splits, verification, words beside the images), and name in one line each
 what is wrong with it: another variant, a missing header, labels off by one, images that are missing or cannot be read,
 sizes that are not those published. Nothing is trained and nothing is written.
 
   --data.format NAME   what the data set is; told from its files by default
-  --images exist       look only whether images are there
-  --images header      read the header of each image (default)
-  --images decode      decode each image: finds truncated ones, and takes as long as an epoch's decoding
+  --images none        decode no image; those that are missing are told all the same
+  --images sample      decode a thousand images of each split, spread over it: all of a small set (default)
+  --images all         decode every image: takes as long as an epoch's decoding
+  --json               print one JSON object: path, format, title, facts, notes, problems, warnings
   --data.FIELD         as in a run: noisyrun --help data
 
 Exit code: 0 nothing is wrong (there may be warnings), 1 something is.
 
 """
 
-_DEPTHS: tuple[Literal["exist", "header", "decode"], ...] = ("exist", "header", "decode")
+_DEPTHS: tuple[Literal["none", "sample", "all"], ...] = ("none", "sample", "all")
 
 
 def main(words: list[str]) -> int:
@@ -42,15 +45,21 @@ def main(words: list[str]) -> int:
     if len(words) < 2 or words[1].startswith("-"):
         raise UserError("data check: name the data set first: noisyrun data check PATH")
     given = flags.parse(words[2:])
-    asked = flags.take(given, "images") or "header"
+    asked = flags.take(given, "images") or "sample"
     depth = next((one for one in _DEPTHS if one == asked), None)
     if depth is None:
         raise UserError(f"--images: must be one of {', '.join(_DEPTHS)} (got {asked})")
-    nothing_left([flag for flag in given if flag.path[0] != "data"], ["images", "data.format"])
+    as_json = flags.take_switch(given, "json")
+    nothing_left([flag for flag in given if flag.path[0] != "data"], ["images", "json", "data.format"])
     settings = configure([flags.Flag(("dataset",), words[1]), *given]).settings
     from noisyrun.data.check import check
 
     report = check(settings, depth)
+    if as_json:
+        told = {"facts": {term: text for term, text in report.facts if term != "note"}}
+        notes = {"notes": [text for term, text in report.facts if term == "note"]}
+        print(json.dumps({"path": words[1], **asdict(report), **told, **notes}, indent=2))
+        return 1 if report.problems else 0
     print(f"{words[1]}: {report.title}")
     if report.facts:
         print(entries([(term, printable(text)) for term, text in report.facts]))

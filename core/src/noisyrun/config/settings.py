@@ -35,6 +35,8 @@ class DataSettings(Settings):
         "cifar-100n",
         "coco",
         "aliproducts",
+        "webvision-2",
+        "openimages",
     ] = Field("auto", description="What the data set is; told from the path by default.")
     label: str | None = Field(None, description="Column of the observed label; found by its usual names by default.")
     clean_label: str | None = Field(
@@ -44,7 +46,9 @@ class DataSettings(Settings):
     test: str | None = Field(None, description="Path of the test set; found beside the training set by default.")
     val: float = Field(0.1, ge=0, lt=1, description="Share of the training samples held out as noisy validation.")
     root: Path | None = Field(
-        None, description="Folder that a manifest's paths are relative to; the manifest's own by default."
+        None,
+        description="Folder that a manifest's paths are relative to, the manifest's own by default; of Open Images, "
+        "the one above the image folders train and validation.",
     )
     classes: Path | None = Field(None, description="TSV of the classes: label, wnid, words, description.")
     tree: Path | None = Field(None, description="Tree over the classes: a TSV of child, parent.")

@@ -318,12 +318,21 @@ def _verify(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
     if settings.verify is not None and is_verdicts(settings.verify):
         path, every = Path(settings.verify), torch.from_numpy(raw.train.index)
         verified = read_verdicts(path, "--verify", every, samples.index, samples.labels.classes, samples.task.classes)
+    elif settings.verify is not None and _given(settings.verify, samples):
+        drawn = _select("--verify", settings.verify, samples, samples.labels.classes, settings.seed, verified >= 0)
+        verified = torch.where(drawn, verified, torch.tensor(-1, dtype=torch.int8))
     elif settings.verify is not None:
         drawn = _select("--verify", settings.verify, samples, samples.labels.classes, settings.seed)
         right = _judged(settings.verify, samples, raw)
         verified = torch.where(drawn, right.to(torch.int8), torch.tensor(-1, dtype=torch.int8))
     held = held_half(samples.labels.classes[:, 0], verified, samples.index, settings.seed)
     return replace(samples, verified=verified, verified_held=held)
+
+
+def _given(asked: str, samples: Samples) -> bool:
+    """Whether a selection is one of the verification labels that the data brings: where nothing can simulate others."""
+    simulated = samples.truth is not None or parse_selection("--verify", asked).top is not None
+    return bool((samples.verified >= 0).any()) and not simulated
 
 
 def _judged(asked: str, samples: Samples, raw: RawData) -> Tensor:
@@ -336,10 +345,14 @@ def _judged(asked: str, samples: Samples, raw: RawData) -> Tensor:
     return among_top(samples.labels.classes, samples.logits, top)
 
 
-def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int) -> Tensor:
-    """bool [N]: the samples that ``--verify`` or ``--clean`` draws, by labels int64 [N, k]."""
+def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int, only: Tensor | None = None) -> Tensor:
+    """bool [N]: the samples that ``--verify`` or ``--clean`` draws, by labels int64 [N, k], among some, bool [N]."""
     wanted = parse_selection(flag, asked, samples.task.classes[0])
     among = of_classes(labels, chosen_classes(flag, wanted.classes, samples.text, seed))
+    if only is not None:
+        among &= only
+    if not samples.task.multi:
+        among &= labels[:, 0] != PAD  # what has no label has none that is right
     if samples.truth is not None and wanted.top is None and not samples.task.multi:
         # Where clean labels are known of some samples alone, the others cannot be judged.
         among &= samples.truth.classes[:, 0] != PAD

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import pyarrow.compute as pc
 
 from noisyrun.api import PAD, UserError
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import layouts, sources
 from noisyrun.data.classes import Classes, find_classes
 from noisyrun.data.columns import flags
-from noisyrun.data.decode import BadImage, decode, probe
+from noisyrun.data.decode import BadImage, decode
 from noisyrun.data.images import in_threads
 from noisyrun.data.label_sets import any_pair, read_labels
-from noisyrun.data.layouts.findings import Findings, missing, some
+from noisyrun.data.layouts.findings import NAMED, Findings, missing, some
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import FileRefs, ImageRefs
 
-#: How far images are looked into: whether they are there, whether their header can be read, or all of them.
-Depth = Literal["exist", "header", "decode"]
-_CHUNK = 256
+#: Which images are decoded: none, a thousand of each split spread over it, or all. Missing files are always told.
+Depth = Literal["none", "sample", "all"]
+_SAMPLE = 1000
+_CHUNK = 64
 _TEXTS = ("title", "description", "tags")
 
 
@@ -32,6 +35,8 @@ class Report:
 
     Attributes
     ----------
+    format
+        Name of the reader, as ``--data.format`` takes it; None where no data set was found.
     facts
         Terms and what was found, for people.
     problems, warnings
@@ -39,12 +44,13 @@ class Report:
     """
 
     title: str
+    format: str | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
-def check(settings: RunSettings, depth: Depth = "header") -> Report:
+def check(settings: RunSettings, depth: Depth = "sample") -> Report:
     """Read a data set as a run would, and go on where a run would stop."""
     found = Findings()
     try:
@@ -56,7 +62,7 @@ def check(settings: RunSettings, depth: Depth = "header") -> Report:
             title = place.format
     except UserError as error:
         return Report("no data set", problems=[str(error)])
-    report = Report(title, problems=found.problems, warnings=found.warnings)
+    report = Report(title, place.format, problems=found.problems, warnings=found.warnings)
     try:
         if place.format in layouts.LAYOUTS:
             assert place.path is not None
@@ -69,9 +75,9 @@ def check(settings: RunSettings, depth: Depth = "header") -> Report:
         if str(error) not in found.problems:
             found.problem(str(error))
         return report
-    for split in (raw.train, raw.test):
+    for name, split in (("train", raw.train), ("test", raw.test)):
         if split is not None and isinstance(split.images, ImageRefs):
-            _look(split, split.images, depth, found)
+            report.facts.append((f"{name}: images", _look(split, split.images, depth, found)))
     return report
 
 
@@ -112,39 +118,64 @@ def _of_split(raw: Raw, classes: Classes, name: str) -> Iterator[tuple[str, str]
     for role in _TEXTS:
         column = raw.columns.get(role)
         if column is not None:
-            filled = sum(bool(cell) for cell in column.to_pylist())
+            lengths = pc.list_value_length(column) if raw.is_list(role) else pc.binary_length(column)
+            filled = pc.sum(pc.greater(lengths.fill_null(0), 0)).as_py() or 0
             yield f"{name}: {role}", f"{filled:,} samples"
     if "source" in raw.columns:
-        yield f"{name}: source", f"{len(raw.columns['source'].unique()):,} sources"
+        found = raw.columns["source"].unique().drop_null()
+        yield f"{name}: source", f"{len(found):,}: {some(found.slice(0, NAMED).to_pylist(), len(found))}"
+    if "rank" in raw.columns:
+        limits = pc.min_max(raw.columns["rank"])
+        yield f"{name}: rank", f"{limits['min']} to {limits['max']}"
 
 
-def _look(raw: Raw, images: ImageRefs, depth: Depth, found: Findings) -> None:
-    """Hold the images of a split against what a run will ask of them."""
+def _look(raw: Raw, images: ImageRefs, depth: Depth, found: Findings) -> str:
+    """Hold the images of a split against what a run will ask of them, and say how many were looked into."""
     absent: set[str] = set()
     if isinstance(images, FileRefs):
-        names = missing(images.root, images.paths.to_pylist())
+        names = missing(images.root, images.paths)
         absent = set(names)
         told = any(f"{raw.where}: " in line and "missing" in line for line in found.problems)
         if names and not told:
             found.problem(f"{raw.where}: {len(names):,} of {len(images):,} images are missing: {some(names)}")
-    if depth == "exist":
-        return
+    if depth == "none":
+        return f"{len(images):,}, none decoded"
+    count = len(images) if depth == "all" else min(_SAMPLE, len(images))
+    positions = np.unique(np.linspace(0, len(images) - 1, count).astype(np.int64))
 
     def work(start: int) -> list[str]:
         bad = []
-        for position in range(start, min(start + _CHUNK, len(images))):
+        for position in positions[start : start + _CHUNK].tolist():
             if absent and images.name(position) in absent:
                 continue
             try:
                 with images.open(position) as stream:
-                    if depth == "header":
-                        probe(stream)
-                    else:
-                        decode(stream, 3, None)
+                    decode(stream, 3, None)
             except (BadImage, OSError) as error:
                 bad.append(f"{images.name(position)} ({error})")
         return bad
 
-    bad = [line for part in in_threads(work, np.arange(0, len(images), _CHUNK).tolist()) for line in part]
+    starts = range(0, len(positions), _CHUNK)
+    bad = [line for part in _told(in_threads(work, starts), len(starts)) for line in part]
     if bad:
-        found.problem(f"{raw.where}: {len(bad):,} of {len(images):,} images cannot be read: {some(bad)}")
+        among = f"{len(images):,} images" if count == len(images) else f"{count:,} images that were decoded"
+        found.problem(
+            f"{raw.where}: {len(bad):,} of {among} cannot be read: {some(bad)} "
+            "(--data.on-bad-image skip trains without such)"
+        )
+    more = "" if count == len(images) else " (--images all decodes the others, too)"
+    return f"{len(images):,}, {count - len(absent & _names(images, positions, absent)):,} decoded{more}"
+
+
+def _names(images: ImageRefs, positions: np.ndarray, absent: set[str]) -> set[str]:
+    return {images.name(position) for position in positions.tolist()} if absent else set()
+
+
+def _told(parts: Iterable[list[str]], count: int) -> Iterable[list[str]]:
+    """The parts, with a bar that tells how far it is, on a terminal."""
+    if count < 2 or not sys.stderr.isatty():
+        return parts
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(parts, "decoding images", count, console=Console(stderr=True), transient=True)

@@ -55,7 +55,7 @@ def find_classes(raw: RawData, table: Path | None, tree: Path | None) -> Classes
     table
         TSV with a header: label, wnid, words, description; any but the label may be absent.
     tree
-        TSV of child, parent, with or without a header of these words.
+        TSV of child, parent, with or without a header of these words; in place of the source's own tree.
 
     Raises
     ------

@@ -122,13 +122,17 @@ def _of_names(flag: str, words: list[str], named: Mapping[str, int], text: Text)
 
 
 def _lines(flag: str, path: str) -> list[str]:
-    """Names in a file, one a line; a line that begins with # says nothing."""
+    """Names in a file, one a line; a line that begins with # says nothing, nor does one that ends in a tab and 0.
+
+    Lists of held-out classes name all classes, those that are held out with a 0 and the others with a 1.
+    """
     try:
         lines = [line.strip() for line in Path(path).expanduser().read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UserError(f"{flag}: cannot read the list of classes {path}: {reason}") from None
-    words = [line for line in lines if line and not line.startswith("#")]
+    cells = [line.partition("\t") for line in lines if line and not line.startswith("#")]
+    words = [name.strip() for name, _, mark in cells if mark != "0"]
     if not words:
         raise UserError(f"{flag}: {path} names no class")
     return words

@@ -9,21 +9,23 @@ from noisyrun.data import load
 
 
 @pytest.mark.parametrize("below", ["", "annotations"])
-def test_training_is_the_noisy_list_and_the_images_with_both_labels(clothing1m, read, below):
+def test_training_is_the_noisy_list_and_the_clean_one_of_which_some_have_both_labels(clothing1m, read, below):
     data = read(clothing1m(below))
-    assert len(data.train) == 22
-    assert data.train.labels.single.tolist() == [n % 14 for n in range(22)]
+    assert len(data.train) == 23
+    # The last has no noisy label: it belongs to the clean subset alone.
+    assert data.train.labels.single.tolist() == [*(n % 14 for n in range(22)), -1]
     assert data.task.classes[8] == "Down Coat"
-    assert data.train.verified.tolist() == [-1] * 20 + [1, 0]
-    assert data.train.trusted.single.tolist() == [-1] * 20 + [6, 8]
-    assert data.train.truth.single.tolist() == [-1] * 20 + [6, 8]
+    assert data.train.verified.tolist() == [-1] * 20 + [1, 0, -1]
+    assert data.train.trusted.single.tolist() == [-1] * 20 + [6, 8, 9]
+    assert data.train.truth.single.tolist() == [-1] * 20 + [6, 8, 9]
+    assert data.train.clean.tolist() == [False] * 20 + [True] * 3
     assert data.test.labels.single.tolist() == [11]
 
 
 def test_an_image_whose_name_has_a_comma_is_the_one_that_its_key_names(clothing1m, read):
     root = clothing1m()
     (root / "images/3/03/5003,39814.jpg").unlink()
-    with pytest.raises(UserError, match=r"1 of 22 images are missing: images/3/03/5003,39814.jpg"):
+    with pytest.raises(UserError, match=r"1 of 23 images are missing: images/3/03/5003,39814.jpg"):
         read(root)
 
 
@@ -31,23 +33,26 @@ def test_missing_images_can_be_skipped(clothing1m, read):
     root = clothing1m()
     (root / "images/3/03/5003,39814.jpg").unlink()
     data = read(root, on_bad_image="skip")
-    assert data.train.index.tolist() == [n for n in range(22) if n != 3]
+    assert data.train.index.tolist() == [n for n in range(23) if n != 3]
 
 
 @pytest.mark.parametrize("flag", ["verify", "clean"])
 def test_all_that_can_be_verified_is_what_has_a_clean_label(clothing1m, flag):
     data = load(RunSettings(dataset=str(clothing1m()), data=DataSettings(val=0), **{flag: "all"}))
-    assert data.train.verified.tolist() == [-1] * 20 + [1, 0]
-    assert data.train.clean.tolist() == [False] * 20 + [True] * 2
+    assert data.train.verified.tolist() == [-1] * 20 + [1, 0, -1]
+    assert data.train.clean.tolist() == [False] * 20 + [True] * 3
 
 
 def test_a_sound_subset_has_warnings_alone(clothing1m, check):
     report = check(clothing1m())
     assert report.problems == []
-    assert any("noisy_train_key_list.txt: 20 of the 1,000,000" in line for line in report.warnings)
+    assert len(report.warnings) == 1
+    assert (
+        "a subset of what was published (keys of noisy_train_key_list.txt: 20 of the 1,000,000; " in report.warnings[0]
+    )
     facts = dict(report.facts)
     assert facts["train: verification"] == "2 labels: 1 right, 1 wrong"
-    assert "left out" in " ".join(text for term, text in report.facts if term == "note")
+    assert "1 images have a clean label alone" in " ".join(text for term, text in report.facts if term == "note")
 
 
 def test_labels_counted_from_one_are_named(clothing1m, check, rewrite, read):
@@ -70,7 +75,8 @@ def test_labels_counted_from_one_are_named(clothing1m, check, rewrite, read):
         ("noisy_label_kv.txt", lambda rows: [*rows, f"images/0/00/x.jpg {'9' * 25}"], "line 23"),
         ("noisy_train_key_list.txt", lambda rows: [*rows, "images/\0.jpg"], "is no text: it holds zero bytes"),
         ("noisy_train_key_list.txt", lambda rows: [*rows, "images/\x1b[31m.jpg"], "images/\ufffd[31m.jpg"),
-        ("category_names_eng.txt", lambda rows: rows[:-1], "13 classes, not 14"),
+        ("category_names_eng.txt", lambda rows: rows[:-1], "13 classes, not 14; a line a class"),
+        ("category_names_eng.txt", lambda rows: rows[::-1], "in another order than the published one"),
         ("clean_test_key_list.txt", lambda rows: ["../../etc/passwd.jpg"], "have no label in clean_label_kv.txt"),
         ("noisy_label_kv.txt", lambda rows: [row.rsplit(" ", 1)[0] + " 20" for row in rows], "label 20"),
     ],
@@ -111,9 +117,9 @@ def test_unreadable_images_are_counted_and_the_first_five_named(clothing1m, chec
     for n in range(7):
         (root / f"images/{n}/{n:02d}/{5000 + n},{39811 + n}.jpg").write_bytes(b"no image")
     line = next(line for line in check(root).problems if "cannot be read" in line)
-    assert "7 of 22 images cannot be read" in line
+    assert "7 of 23 images cannot be read" in line
     assert line.count(".jpg (") == 5
-    assert line.endswith("and 2 more")
+    assert "and 2 more (--data.on-bad-image skip" in line
 
 
 def test_a_truncated_image_is_found_by_decoding_it(clothing1m, check):
@@ -121,8 +127,8 @@ def test_a_truncated_image_is_found_by_decoding_it(clothing1m, check):
     file = root / "images/0/00/5000,39811.jpg"
     Image.effect_noise((64, 64), 90).save(file)
     file.write_bytes(file.read_bytes()[:-400])
-    assert check(root).problems == []
-    assert "1 of 22 images cannot be read" in check(root, "decode").problems[0]
+    assert check(root, "none").problems == []
+    assert "1 of 23 images cannot be read" in check(root).problems[0]
 
 
 def test_another_test_set_is_refused(clothing1m, read):
@@ -161,7 +167,7 @@ def test_pipes_and_links_to_nothing_are_no_images(clothing1m, check):
         file = root / f"images/{n}/{n:02d}/{5000 + n},{39811 + n}.jpg"
         file.unlink()
         make(file)
-    assert "2 of 22 images are missing" in check(root, "exist").problems[0]
+    assert "2 of 23 images are missing" in check(root, "none").problems[0]
 
 
 @pytest.mark.parametrize("below", ["", "annotations"])

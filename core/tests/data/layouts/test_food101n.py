@@ -60,7 +60,7 @@ def test_a_verdict_on_an_image_under_another_class_is_a_warning(food, check, rew
 
 
 def test_fewer_images_than_published_are_a_warning_and_more_are_wrong(food, check, monkeypatch):
-    assert any("imagelist.tsv: 12 of the 310,009" in line for line in check(food).warnings)
+    assert any("images of imagelist.tsv: 12 of the 310,009" in line for line in check(food).warnings)
     monkeypatch.setattr("noisyrun.data.layouts.food101n._IMAGES", 11)
     assert any("imagelist.tsv: 12, more than the 11" in line for line in check(food).problems)
 

@@ -7,7 +7,8 @@ from noisyrun.data.layouts import LAYOUTS, detect
 
 def test_every_layout_can_be_named_and_has_a_reader():
     formats = get_args(DataSettings.model_fields["format"].annotation)
-    assert set(LAYOUTS) == set(formats) - {"auto", "digits", "folder", "manifest", "parquet", "features"}
+    others = {"auto", "digits", "folder", "manifest", "parquet", "webdataset", "features"}
+    assert set(LAYOUTS) == set(formats) - others
     for layout in LAYOUTS.values():
         assert callable(import_module(f"noisyrun.data.layouts.{layout.module}").scan)
 

@@ -16,7 +16,9 @@ __all__ = ["LAYOUTS", "Findings", "Layout", "detect", "read", "scan"]
 
 
 def _webvision2(path: Path) -> bool:
-    return next(path.glob("webvision_train_*.tar"), None) is not None
+    from noisyrun.data.layouts.webvision import is_second
+
+    return is_second(path)
 
 
 def _products(path: Path) -> bool:
@@ -26,6 +28,9 @@ def _products(path: Path) -> bool:
 def _has(*names: str) -> Callable[[Path], bool]:
     """Whether one of some files lies in a folder."""
     return lambda path: any((path / name).is_file() for name in names)
+
+
+_OPEN_IMAGES = "images_2016_08/train/images.csv"
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ LAYOUTS: Mapping[str, Layout] = {
         ),
     ),
     "food-101n": Layout("Food-101N", "food101n", _has("meta/imagelist.tsv", "meta/verified_train.tsv")),
+    "webvision-2": Layout("WebVision 2.0", "webvision", _webvision2),
     "webvision": Layout(
         "WebVision 1.0",
         "webvision",
@@ -67,21 +73,16 @@ LAYOUTS: Mapping[str, Layout] = {
     "cifar-100n": Layout("CIFAR-100N", "cifar_n", _has("CIFAR-100_human.pt", "data/CIFAR-100_human.pt")),
     "coco": Layout("MS-COCO 2014", "coco", _has("annotations/instances_train2014.json")),
     "aliproducts": Layout("AliProducts", "aliproducts", _products),
+    "openimages": Layout(
+        "Open Images V1",
+        "openimages",
+        _has(*(f"{kind}_ann_2016_08/validation/labels.csv" for kind in ("machine", "human")), _OPEN_IMAGES),
+    ),
 }
 
 
 def detect(path: Path) -> str | None:
-    """Name of the layout that a folder has, or None.
-
-    Raises
-    ------
-    UserError
-        For a layout that is known but not read.
-    """
-    if _webvision2(path):
-        raise UserError(
-            f"--dataset: {path} holds tar shards of WebVision 2.0, a layout that noisyrun does not read yet"
-        )
+    """Name of the layout that a folder has, or None."""
     return next((name for name, layout in LAYOUTS.items() if layout.signs is not None and layout.signs(path)), None)
 
 
@@ -96,7 +97,10 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     if not path.is_dir():
         raise UserError(f"--dataset: {path} is no folder, as --data.format {format} needs")
     module = import_module(f"noisyrun.data.layouts.{LAYOUTS[format].module}")
-    data: RawData = module.scan(path, settings, found, format)
+    try:
+        data: RawData = module.scan(path, settings, found, format)
+    finally:
+        found.tell_subset()
     return data
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
-from noisyrun.data.layouts.findings import Findings, brings_its_own, labelled, lines, some, whole
+from noisyrun.data.layouts.findings import Findings, brings_its_own, some, whole
+from noisyrun.data.layouts.text import labelled, lines
 from noisyrun.data.raw import Raw, RawData
 
 _NAMES = (
@@ -32,10 +33,11 @@ _SIZES = {"noisy_train": 1_000_000, "clean_train": 47_570, "clean_val": 14_313, 
 
 
 def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> RawData:
-    """Training is the noisy list, then those images of the clean training list that carry both labels.
+    """Training is the noisy list, then the clean training list, half of which carries both labels.
 
-    Of the latter the clean label is known and trusted, and the noisy one verified by it. The test set is the clean
-    test list; the clean validation list is checked, but no part of a run.
+    Of the latter the clean label is known and trusted, and verifies the noisy one where there is one: images without a
+    noisy label belong to the clean subset alone. The test set is the clean test list; the clean validation list is
+    checked, but no part of a run.
     """
     brings_its_own(settings.test, "Clothing1M")
     text = path / "annotations"
@@ -54,13 +56,12 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     if leaked:
         found.problem(f"{len(leaked):,} images of the clean lists are in noisy_train_key_list.txt: {some(leaked)}")
     seen = set(train)
-    both = [key for key in keys["clean_train"] if key in noisy and key not in seen]
-    alone = sum(key not in noisy for key in keys["clean_train"])
-    notes = [f"{len(both):,} training images carry both labels: the clean one verifies the noisy one"]
-    if alone:
-        notes.append(f"{alone:,} images of clean_train_key_list.txt have no noisy label, and are left out")
-    rows = [*train, *both]
-    trusted = set(keys["clean_train"])
+    trusted = {key for key in keys["clean_train"] if key in clean}
+    both = sum(key in noisy for key in trusted)
+    notes = [f"{both:,} training images carry both labels: the clean one verifies the noisy one"]
+    if len(trusted) > both:
+        notes.append(f"{len(trusted) - both:,} images have a clean label alone: they are in the clean subset only")
+    rows = [*train, *(key for key in keys["clean_train"] if key in trusted and key not in seen)]
     label = np.array([noisy.get(key, -1) for key in rows], np.int64)
     truth = np.array([clean.get(key, -1) if key in trusted else -1 for key in rows], np.int64)
     known = (truth >= 0) & (label >= 0)
@@ -72,9 +73,9 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     }
     sources = {"label": "noisy_label_kv.txt", **dict.fromkeys(("truth", "trusted", "verified"), "clean_label_kv.txt")}
     where = str(text / "noisy_train_key_list.txt")
-    if not known.any():
+    if not trusted:
         columns, sources = {"label": columns["label"]}, {"label": sources["label"]}
-        notes = notes[1:]
+        notes = []
     train_raw = Raw(where, np.arange(len(rows)), columns, sources, images=found.images(path, rows, where))
     if keys["clean_val"]:
         found.images(path, keys["clean_val"], text / "clean_val_key_list.txt")
@@ -90,13 +91,16 @@ def _names(text: Path, found: Findings) -> tuple[str, ...]:
         return _NAMES
     names = tuple(line.strip() for line in lines(file))
     if len(names) != len(_NAMES):
-        found.problem(f"{file}: {len(names)} classes, not {len(_NAMES)}")
+        found.problem(f"{file}: {len(names)} classes, not {len(_NAMES)}; a line a class, without a header")
+    elif names != _NAMES and tuple(sorted(names)) == tuple(sorted(_NAMES)):
+        found.problem(f"{file}: its classes stand in another order than the published one: labels would change meaning")
     return names
 
 
 def _labels(file: Path, num_classes: int, found: Findings) -> dict[str, int]:
-    keys, labels = labelled(file)
+    column, labels = labelled(file)
     found.labels(labels, num_classes, file)
+    keys = column.to_pylist()
     label_of = dict(zip(keys, labels.tolist(), strict=True))
     if len(label_of) < len(keys):
         torn = [key for key, label in zip(keys, labels.tolist(), strict=True) if label_of[key] != label]
@@ -115,7 +119,7 @@ def _keys(text: Path, part: str, found: Findings) -> list[str]:
     once = list(dict.fromkeys(keys))
     if len(once) < len(keys):
         found.warn(f"{file}: {len(keys) - len(once):,} keys stand twice")
-    found.size(file.name, len(once), _SIZES[part])
+    found.size(f"keys of {file.name}", len(once), _SIZES[part])
     return once
 
 

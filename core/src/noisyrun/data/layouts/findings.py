@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from noisyrun.api import UserError
 from noisyrun.data.refs import FileRefs
@@ -21,7 +18,10 @@ from noisyrun.printable import printable
 
 #: Names that a line about many files gives.
 NAMED = 5
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+#: Names of files that are Python's before they become Arrow's.
+_LISTED = 1 << 16
+#: A part of a path that is empty, one dot or two: the path may lead elsewhere than it seems.
+_DEVIOUS = r"(?:\A|/)\.{0,2}(?:/|\z)"
 
 
 @dataclass
@@ -32,11 +32,14 @@ class Findings:
     ----------
     skip_missing
         Whether missing files are left out later rather than wrong.
+    fewer
+        Counts that are below the published ones, told in one line by `tell_subset`.
     """
 
     skip_missing: bool = False
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    fewer: list[str] = field(default_factory=list)
 
     def problem(self, line: str) -> None:
         """Something with which no run may start."""
@@ -51,7 +54,13 @@ class Findings:
         if count > official:
             self.problem(f"{what}: {count:,}, more than the {official:,} that were published")
         elif count < official:
-            self.warn(f"{what}: {count:,} of the {official:,} that were published")
+            self.fewer.append(f"{what}: {count:,} of the {official:,}")
+
+    def tell_subset(self) -> None:
+        """Say in one line which counts are below the published ones."""
+        if self.fewer:
+            self.warn(f"a subset of what was published ({'; '.join(self.fewer)})")
+            self.fewer.clear()
 
     def labels(self, labels: np.ndarray, num_classes: int, where: Path | str) -> None:
         """Hold labels, int64 [n] counted from 0, against the number of classes."""
@@ -72,7 +81,7 @@ class Findings:
         elif low >= 1 and len(np.unique(labels)) == num_classes - 1:
             self.warn(f"{where}: every label but 0 is there: are they counted from 1?")
 
-    def images(self, root: Path, paths: Sequence[str], where: Path | str) -> FileRefs:
+    def images(self, root: Path, paths: Sequence[str] | pa.Array, where: Path | str) -> FileRefs:
         """Images below a root, of which those that are missing are counted and the first named.
 
         Raises
@@ -80,10 +89,7 @@ class Findings:
         UserError
             When a path leads outside the root.
         """
-        try:
-            inside = checked_paths(paths, root, str(where))
-        except UserError as error:
-            raise UserError(str(error).split("; --data.root")[0]) from None
+        inside = below(root, paths, where)
         absent = [] if self.skip_missing else missing(root, inside)
         if absent:
             self.problem(
@@ -93,88 +99,70 @@ class Findings:
         return FileRefs(root, inside)
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few of many names."""
-    more = len(names) - NAMED
+def below(root: Path, paths: Sequence[str] | pa.Array, where: Path | str) -> pa.Array:
+    """Paths that lead to places below a root, large strings [n].
+
+    What a link leads to is nobody's business here: whoever links a folder of images on another disk has done so
+    himself. A list from elsewhere can name no link that is not there.
+
+    Raises
+    ------
+    UserError
+        Naming the first row that leads outside.
+    """
+    column = paths if isinstance(paths, pa.Array) else pa.array(paths, pa.large_string())
+    if pc.any(pc.match_substring_regex(column, _DEVIOUS)).as_py() or column.null_count:
+        try:
+            return pa.array(checked_paths(column.to_pylist(), root, str(where)), pa.large_string())
+        except UserError as error:
+            raise UserError(str(error).split("; --data.root")[0]) from None
+    return column
+
+
+def some(names: Sequence[str], count: int | None = None) -> str:
+    """The first few of many names, which may be more than are given."""
+    more = (len(names) if count is None else count) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def missing(root: Path, paths: Sequence[str]) -> list[str]:
+def missing(root: Path, paths: Sequence[str] | pa.Array) -> list[str]:
     """Paths at which there is no file, by listing each folder once: far faster than asking for each file."""
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        by_folder[os.path.dirname(path)].append(path)
-    absent: set[str] = set()
-    for folder, members in by_folder.items():
-        try:
-            with os.scandir(root / folder) as entries:
-                # Neither folders nor pipes, which would never end, nor links to nothing.
-                there = {entry.name for entry in entries if entry.is_file()}
-        except (OSError, ValueError):
-            there = set()
-        absent.update(path for path in members if os.path.basename(path) not in there)
-    return [path for path in paths if path in absent]
+    column = paths if isinstance(paths, pa.Array) else pa.array(paths, pa.large_string())
+    folders = pc.replace_substring_regex(column, "[^/]*\\z", "").dictionary_encode()
+    names = pc.replace_substring_regex(column, ".*/", "").cast(pa.large_binary())
+    codes = folders.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    ends = np.searchsorted(codes[order], np.arange(len(folders.dictionary) + 1))
+    absent = np.zeros(len(column), bool)
+    for code, folder in enumerate(folders.dictionary.to_pylist()):
+        rows = order[ends[code] : ends[code + 1]]
+        there = pc.is_in(names.take(pa.array(rows)), _files(root / folder))
+        absent[rows] = ~there.to_numpy(zero_copy_only=False)
+    gone: list[str] = column.filter(pa.array(absent)).to_pylist()
+    return gone
 
 
-def lines(file: Path) -> list[str]:
-    """Lines of a text file that hold something.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, empty or no text.
-    """
+def _files(folder: Path) -> pa.Array:
+    """Names of the files in a folder: neither folders nor pipes, which would never end, nor links to nothing."""
+    chunks, names = [], []
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 (byte {error.start}: {error.reason}); convert it to UTF-8") from None
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from None
-    if "\0" in text:
-        raise UserError(f"{file} is no text: it holds zero bytes; write it again as UTF-8")
-    found = [line.strip("\r") for line in text.split("\n") if line.strip()]
-    if not found:
-        raise UserError(f"{file} is empty")
-    return found
+        with os.scandir(os.fsencode(folder)) as entries:
+            for entry in entries:
+                if entry.is_file():
+                    names.append(entry.name)
+                if len(names) == _LISTED:
+                    chunks.append(pa.array(names, pa.large_binary()))
+                    names = []
+    except (OSError, ValueError):
+        pass
+    return pa.concat_arrays([*chunks, pa.array(names, pa.large_binary())])
 
 
-def labelled(file: Path) -> tuple[list[str], np.ndarray]:
-    """A file of ``path label`` lines: paths, which may hold spaces and commas, and labels, int64 [n].
-
-    Raises
-    ------
-    UserError
-        Naming the first line that is neither.
-    """
-    paths, labels = [], []
-    for number, line in enumerate(lines(file), 1):
-        path, _, label = line.rstrip().rpartition(" ")
-        if not path or not _INTEGER.fullmatch(label):
-            raise UserError(f"{file}, line {number}: {line[:80]!r} is no path and label with a space between")
-        paths.append(path.rstrip())
-        labels.append(int(label))
-    return paths, np.array(labels, np.int64)
-
-
-def tsv(file: Path, header: Sequence[str], found: Findings) -> list[list[str]]:
-    """Rows of a TSV with a header; a header that is missing is a problem, and the first line then a row.
-
-    Raises
-    ------
-    UserError
-        Naming the first row of another length.
-    """
-    rows = [line.rstrip().split("\t") for line in lines(file)]
-    if rows[0][0].strip() != header[0]:
-        found.problem(f"{file}: the header ({', '.join(header)}) is missing")
-    else:
-        rows.pop(0)
-    for number, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise UserError(f"{file}, line {number}: {len(row)} cells, not {len(header)} ({', '.join(header)})")
-    return rows
+def glued(*parts: pa.Array | str) -> pa.Array:
+    """Texts put together row by row, large strings [n]; those that are no column stand in each row."""
+    text = pa.large_string()
+    columns = [pa.scalar(part, text) if isinstance(part, str) else part.cast(text) for part in parts]
+    return pc.binary_join_element_wise(*columns, pa.scalar("", text))
 
 
 def whole(values: np.ndarray, missing: int = -1) -> pa.Array:
@@ -186,47 +174,3 @@ def brings_its_own(test: str | None, title: str) -> None:
     """Refuse another test set for a layout that has one."""
     if test is not None:
         raise UserError(f"--data.test: {title} brings its own test set")
-
-
-def load_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
-
-    Raises
-    ------
-    UserError
-        When the file is missing, no JSON, or holds anything else.
-    """
-    try:
-        value = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no JSON file ({' '.join(str(error).split())})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{file} holds no JSON object")
-    return value
-
-
-def is_text(value: str) -> bool:
-    """Whether text can be written as UTF-8 and stand in a path: JSON can hold halves of letters and zero bytes."""
-    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def records(held: dict[str, Any], key: str, fields: Mapping[str, type | tuple[type, ...]], file: Path) -> list[Any]:
-    """A list of objects in a JSON object, each with some fields.
-
-    Raises
-    ------
-    UserError
-        Naming the first object that lacks a field, or has one of another type.
-    """
-    rows = held.get(key)
-    if not isinstance(rows, list):
-        raise UserError(f"{file} holds no list {key!r}")
-    for number, row in enumerate(rows):
-        for name, kind in fields.items():
-            if not isinstance(row, dict) or not isinstance(row.get(name), kind):
-                raise UserError(f"{file}: entry {number} of {key!r}, from 0, has no {name!r} of the right type")
-            if isinstance(row[name], str) and not is_text(row[name]):
-                raise UserError(f"{file}: entry {number} of {key!r}, from 0, has {name!r} that is no text")
-    return rows

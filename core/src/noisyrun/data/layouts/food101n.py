@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
-from noisyrun.data.layouts.findings import Findings, lines, some, tsv, whole
+from noisyrun.data.layouts.findings import Findings, some, whole
+from noisyrun.data.layouts.text import lines, tsv
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.sources.files import existing
 
@@ -18,6 +19,7 @@ _IMAGES = 310_009
 _VERIFIED = {"verified_train": 52_868, "verified_val": 4_741}
 _TEST = 25_250
 _HEADER = "class_name"
+_HELD_OUT = (10, 30, 50, 70)
 
 
 def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> RawData:
@@ -26,7 +28,7 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     names = _classes(meta / "classes.txt", found)
     listed = meta / "imagelist.tsv"
     keys = [row[0] for row in tsv(listed, ("class_name/key",), found)]
-    found.size(listed.name, len(keys), _IMAGES)
+    found.size(f"images of {listed.name}", len(keys), _IMAGES)
     if not keys:
         raise UserError(f"{listed} names no image")
     if len(set(keys)) < len(keys):
@@ -38,6 +40,7 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     if verdicts:
         columns["verified"] = whole(np.array([verdicts.get(key, -1) for key in keys], np.int64))
         sources["verified"] = "verified_train.tsv, verified_val.tsv"
+    _held_out(meta, names, found)
     files = [key if key.endswith(".jpg") else f"{key}.jpg" for key in keys]
     train = Raw(
         str(listed), np.arange(len(keys)), columns, sources, images=found.images(path / "images", files, listed)
@@ -50,9 +53,8 @@ def _classes(file: Path, found: Findings) -> tuple[str, ...]:
     if names[0] == _HEADER:
         names.pop(0)
     else:
-        found.problem(f"{file}: the header ({_HEADER}) is missing")
-    if len(names) != _CLASSES:
-        found.warn(f"{file}: {len(names)} classes of the {_CLASSES} that were published")
+        found.problem(f"{file}: the header ({_HEADER}) is missing; give it back as the first line")
+    found.size(f"classes of {file.name}", len(names), _CLASSES)
     return tuple(names)
 
 
@@ -75,7 +77,7 @@ def _verdicts(meta: Path, keys: set[str], found: Findings) -> dict[str, int]:
             found.warn(f"{file} is missing: its verification labels are not known")
             continue
         rows = tsv(file, ("class_name/key", "verification_label"), found)
-        found.size(file.name, len(rows), official)
+        found.size(f"labels of {file.name}", len(rows), official)
         odd = next((row for row in rows if row[1] not in ("0", "1")), None)
         if odd is not None:
             raise UserError(f"{file}: {odd[0]} is verified {odd[1]!r}, neither 0 nor 1")
@@ -90,6 +92,30 @@ def _verdicts(meta: Path, keys: set[str], found: Findings) -> dict[str, int]:
             )
         verdicts.update((key, int(verdict)) for key, verdict in rows if key in keys)
     return verdicts
+
+
+def _held_out(meta: Path, names: tuple[str, ...], found: Findings) -> None:
+    """Hold the lists of classes whose verification labels a run may do without against the classes.
+
+    Each names all classes, those that are held out with a 0: ``--verify all:@FILE`` takes the verification labels of
+    the others.
+    """
+    for count in _HELD_OUT:
+        file = meta / f"classes_heldout_{count}.txt"
+        if not file.is_file():
+            continue
+        rows = [line.rstrip().split("\t") for line in lines(file)]
+        odd = next((row for row in rows if len(row) != 2 or row[1] not in ("0", "1")), None)
+        if odd is not None:
+            found.problem(f"{file}: {' '.join(odd)[:80]!r} is no class and 0 (held out) or 1 with a tab between")
+            continue
+        strange = sorted({row[0] for row in rows} - set(names))
+        lacking = sorted(set(names) - {row[0] for row in rows})
+        if strange or lacking:
+            found.problem(f"{file}: its classes are not those of classes.txt: {some([*strange, *lacking])}")
+        held = sum(row[1] == "0" for row in rows)
+        if len(names) == _CLASSES and held != count:
+            found.problem(f"{file}: {held} classes are held out, not {count}")
 
 
 def _test(path: Path, given: str | None, names: tuple[str, ...], found: Findings) -> Raw | None:
@@ -108,7 +134,7 @@ def _test(path: Path, given: str | None, names: tuple[str, ...], found: Findings
             return None
     file = root / "meta" / "test.txt"
     keys = [line.strip() for line in lines(file)]
-    found.size(str(file), len(keys), _TEST)
+    found.size("Food-101 test images", len(keys), _TEST)
     labels = _labels(keys, names, file, found)
     images = found.images(root / "images", [f"{key}.jpg" for key in keys], file)
     return Raw(str(file), np.arange(len(keys)), {"label": whole(labels)}, {"label": file.name}, images=images)

@@ -1,0 +1,118 @@
+"""Lists in text files, as columns: a web-scale list has 16 million lines, and no Python object for each is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from noisyrun.api import UserError
+from noisyrun.data.layouts.findings import Findings
+
+#: Bytes of a text file that are read at a time.
+_BLOCK = 16 << 20
+_INTEGER = r"\A-?[0-9]{1,18}\z"
+
+
+def text_lines(file: Path) -> pa.LargeStringArray:
+    """Lines of a text file that hold something, without their ends.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, empty or no text.
+    """
+    try:
+        with open(file, "rb") as stream:
+            parts = [_split(block, start, file) for start, block in _blocks(stream)]
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing") from None
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from None
+    found = pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
+    found = found.filter(pc.not_equal(pc.utf8_trim_whitespace(found), ""))
+    if not len(found):
+        raise UserError(f"{file} is empty")
+    return found
+
+
+def _blocks(stream: object) -> Iterator[tuple[int, bytes]]:
+    """Whole lines, and the place in the file at which they begin."""
+    start, rest = 0, b""
+    read = stream.read  # type: ignore[attr-defined]
+    while block := read(_BLOCK):
+        block = rest + block
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield start, block[:end]
+        start, rest = start + end, block[end:]
+    if rest:
+        yield start, rest
+
+
+def _split(block: bytes, start: int, file: Path) -> pa.LargeStringArray:
+    try:
+        text = block.decode("utf-8-sig" if start == 0 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file} is not UTF-8 (byte {start + error.start}: {error.reason}); convert it to UTF-8"
+        ) from None
+    if "\0" in text:
+        raise UserError(f"{file} is no text: it holds zero bytes; write it again as UTF-8")
+    rows = pc.split_pattern(pa.array([text], pa.large_string()), "\n")
+    return pc.utf8_trim(rows.values, "\r")
+
+
+def lines(file: Path) -> list[str]:
+    """Lines of a text file that hold something; errors as for `text_lines`."""
+    found: list[str] = text_lines(file).to_pylist()
+    return found
+
+
+def labelled(file: Path) -> tuple[pa.LargeStringArray, np.ndarray]:
+    """A file of ``path label`` lines: paths [n], which may hold spaces and commas, and labels, int64 [n].
+
+    Raises
+    ------
+    UserError
+        Naming the first line that is neither.
+    """
+    rows = pc.utf8_rtrim_whitespace(text_lines(file))
+    cells = pc.split_pattern(rows, " ", max_splits=1, reverse=True)
+    two = pc.equal(pc.list_value_length(cells), 2).to_numpy(zero_copy_only=False)
+    if two.all():
+        values = cells.flatten()
+        paths, labels = (
+            values.take(pa.array(np.arange(0, len(values), 2))),
+            values.take(pa.array(np.arange(1, len(values), 2))),
+        )
+        paths = pc.utf8_rtrim_whitespace(paths)
+        good = pc.and_(pc.match_substring_regex(labels, _INTEGER), pc.not_equal(paths, ""))
+        two = good.to_numpy(zero_copy_only=False)
+    if not two.all():
+        row = int(two.argmin())
+        line = rows[row].as_py()
+        raise UserError(f"{file}, line {row + 1}: {line[:80]!r} is no path and label with a space between")
+    return paths, labels.cast(pa.int64()).to_numpy()
+
+
+def tsv(file: Path, header: Sequence[str], found: Findings) -> list[list[str]]:
+    """Rows of a TSV with a header; a header that is missing is a problem, and the first line then a row.
+
+    Raises
+    ------
+    UserError
+        Naming the first row of another length.
+    """
+    rows = [line.rstrip().split("\t") for line in lines(file)]
+    if rows[0][0].strip() != header[0]:
+        found.problem(f"{file}: the header ({', '.join(header)}) is missing; give it back as the first line")
+    else:
+        rows.pop(0)
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise UserError(f"{file}, line {number}: {len(row)} cells, not {len(header)} ({', '.join(header)})")
+    return rows
