@@ -15,6 +15,8 @@ noisyrun export RUN FORMAT --to PATH [OPTIONS]
 Write what came of the finished run in RUN. A data set has the labels that the run arrived at as `label`, and beside
 them what was observed, its weight and quality, and whether it is called wrong; samples of noisy validation and of the
 test set, which no run judges, keep their labels and are marked. Nothing is written unless the data is what it was.
+A model is one file: the network as it stood after the last epoch, and how images are to be shown to it; the data is not
+read. `noisyrun predict` takes it.
 
 Formats:"""
 
@@ -28,7 +30,7 @@ def main(words: list[str]) -> int:
         print(USAGE)
         print(entries([(name, format.summary) for name, format in FORMATS.items()]))
         if asked is not None:
-            print("\nOptions:")
+            print("\nOptions:" if asked.options else "\nIt has no options.")
             print(entries(list(asked.options)))
         else:
             print("\nOptions of one: noisyrun export RUN FORMAT --help")

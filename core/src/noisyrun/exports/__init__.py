@@ -37,9 +37,10 @@ def export(
     run
         Its folder.
     format
-        A cleaned data set as ``manifest``, ``folder``, ``parquet``, ``shards`` or, of features, ``npz``.
+        A cleaned data set as ``manifest``, ``folder``, ``parquet``, ``shards`` or, of features, ``npz``; the model as
+        ``safetensors`` or ``onnx``.
     to
-        What to write: a new folder for a data set.
+        What to write: a new folder for a data set, a new file for a model.
     options
         Those of the command line by name: ``{"drop": "wrong", "min-weight": 0.2}``.
 

@@ -52,4 +52,15 @@ FORMATS: Mapping[str, Format] = {
         "noisyrun.exports.packed:export_shards", "WebDataset tar shards with an index", (*_PACKED, *_SHARED)
     ),
     "npz": Format("noisyrun.exports.arrays:export_npz", "arrays, for a run on features", _SHARED),
+    "safetensors": Format(
+        "noisyrun.exports.model:export_safetensors", "the model: its weights, and how it is to be shown images"
+    ),
+    "onnx": Format(
+        "noisyrun.exports.onnx:export_onnx",
+        "the model as an ONNX graph of any batch size",
+        (
+            ("--raw", "normalise in the graph: pixels uint8 [N, H, W, C] of 0 to 255 → probabilities"),
+            ("--opset N", "operator set of the graph; 18 by default, the lowest"),
+        ),
+    ),
 }

@@ -18,7 +18,7 @@ from noisyrun.api.errors import NoisyrunError, UserError
 from noisyrun.exports.card import KEY, Card
 from noisyrun.exports.model import Model, describe, new_file, of_run
 from noisyrun.exports.preprocess import Normalise
-from noisyrun.files import atomic, sync
+from noisyrun.files import atomic, sync, writing
 
 #: The lowest operator set that torch's exporter writes without converting, and so what most runtimes read.
 OPSET = 18
@@ -26,10 +26,7 @@ OPSET = 18
 INSIDE = 1536 << 20
 #: Largest difference from torch, relative to 1 + |logit|, that passes.
 _TOLERANCE = 1e-3
-OPTIONS = {
-    "raw": "normalisation in the graph: it takes pixels uint8 [N, H, W, C], 0 to 255, and gives probabilities",
-    "opset": f"operator set of the graph ({OPSET})",
-}
+OPTIONS = ("raw", "opset")
 
 
 class _Logits(nn.Module):
@@ -63,7 +60,7 @@ def export_onnx(run: Path, to: Path, options: Mapping[str, Any] | None = None) -
     Parameters
     ----------
     options
-        ``raw``, ``opset``: see `OPTIONS`.
+        ``raw``: normalise in the graph, and give probabilities; ``opset``: operator set of the graph.
 
     Raises
     ------
@@ -191,7 +188,7 @@ def _writing(program: torch.onnx.ONNXProgram, to: Path) -> Iterator[Path]:
         return
     data = to.with_name(f"{to.name}.data")
     new_file(data, ".data")
-    with tempfile.TemporaryDirectory(prefix=f".{to.name}.", dir=to.parent) as folder:
+    with writing(to), tempfile.TemporaryDirectory(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent) as folder:
         made = Path(folder) / to.name
         program.save(made, external_data=True)
         yield made

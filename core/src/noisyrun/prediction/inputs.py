@@ -140,7 +140,7 @@ def _files(images: Sequence[str], look: Lookup) -> Iterator[Item]:
             yield _file(top, _named_after([os.path.basename(os.path.dirname(os.path.abspath(top)))], look))
             continue
         own = os.path.basename(os.path.abspath(top))
-        for base, folders, names in os.walk(top):
+        for base, folders, names in os.walk(top, onerror=_refuse):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             below = [] if base == top else os.path.relpath(base, top).split(os.sep)
             given = _named_after([*reversed(below), own], look)
@@ -151,6 +151,10 @@ def _files(images: Sequence[str], look: Lookup) -> Iterator[Item]:
 
 def _file(path: str, given: Given | None) -> Item:
     return Item(path, partial(_open, path), given=given)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"predict: cannot read the folder {error.filename} ({error.strerror})")
 
 
 def _open(path: str) -> BinaryIO:
