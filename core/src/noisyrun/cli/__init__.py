@@ -25,7 +25,7 @@ VERBS = {
     "resume": "go on with a run that was stopped",
     "evaluate": "a finished run on its test set, with crops, sizes or an ensemble, without training",
     "predict": "the classes of images, by a finished run or an exported model",
-    "export": "a finished run as a cleaned data set (manifest, folder, Parquet, shards), or its model (safetensors, ONNX)",
+    "export": "a finished run as a cleaned data set, or its model as safetensors or ONNX",
     "bench": "run a suite: methods × data × noise × seeds, each once, and go on where it was stopped",
     "track": "record a run with MLflow after the fact: what its tracker missed, or all of it",
     "ui": "open MLflow's pages on the runs of a suite's results, or of runs/",
