@@ -11,7 +11,12 @@ from PIL import Image
 from noisyrun.api.labels import Labels
 from noisyrun.api.side_info import Text
 from noisyrun.api.task import Task
+from noisyrun.config.settings import DataSettings, RunSettings
+from noisyrun.data import load, sources
 from noisyrun.data.images import ResidentImages
+from noisyrun.data.pack import pack
+from noisyrun.data.pack.write import Options
+from noisyrun.data.refs import ImageRefs
 from noisyrun.data.samples import Samples, no_labels
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -102,3 +107,52 @@ def make_samples():
         )
 
     return make
+
+
+def _same_labels(a: Labels | None, b: Labels | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    same_known = (a.known is None) == (b.known is None) and (a.known is None or torch.equal(a.known, b.known))
+    return torch.equal(a.classes, b.classes) and same_known
+
+
+def _bytes(raw) -> list[bytes]:
+    if not isinstance(raw.images, ImageRefs):
+        return []
+    return [raw.images.open(row).read() for row in range(len(raw))]
+
+
+@pytest.fixture
+def round_trip(tmp_path: Path):
+    """Packs a data set, reads the pack, and holds all that a run would see of both against each other."""
+
+    def check(dataset: Path | str, form: str = "shards", samples: int = 5, **data) -> Path:
+        settings = RunSettings(dataset=str(dataset), data=DataSettings(val=0, **data))
+        to = tmp_path / f"packed-{form}"
+        pack(settings, to, Options(form, samples=samples))
+        again = RunSettings(dataset=str(to), data=DataSettings(val=0))
+        first, second = load(settings), load(again)
+        assert first.task == second.task
+        for one, other in ((first.train, second.train), (first.test, second.test)):
+            if one is None or other is None:
+                assert one is other
+                continue
+            assert torch.equal(one.index, other.index)
+            for name in ("labels", "truth", "trusted"):
+                assert _same_labels(getattr(one, name), getattr(other, name)), name
+            for name in ("verified", "clean", "source", "rank", "features", "logits"):
+                a, b = getattr(one, name), getattr(other, name)
+                assert (a is None) == (b is None), name
+                assert a is None or torch.equal(a, b), name
+            assert one.text == other.text
+            assert one.source_names == other.source_names
+            if one.images is not None:
+                every = torch.arange(len(one))
+                assert torch.equal(one.images.load(every), other.images.load(every))
+        raw, packed = sources.read(settings), sources.read(again)
+        for one, other in ((raw.train, packed.train), (raw.test, packed.test)):
+            if one is not None and isinstance(one.images, ImageRefs):
+                assert _bytes(one) == _bytes(other)
+        return to
+
+    return check

@@ -15,7 +15,7 @@ from noisyrun.data.pack.encode import Encoding, encoded
 from noisyrun.data.pack.sinks import key_of
 from noisyrun.data.raw import Raw
 from noisyrun.data.refs import FileRefs
-from noisyrun.files import sync
+from noisyrun.files import sync, writing
 
 #: Ways to bring an image file into an export.
 LINKS = ("hard", "symlink", "copy")
@@ -37,13 +37,12 @@ def new_folder(to: Path) -> Iterator[Path]:
         raise UserError(f"--to: {to} is a mounted disk; name a folder on it, which can appear at once when whole")
     growing = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     try:
-        growing.mkdir(parents=True)
-        yield growing
-        sync(growing)
-        os.replace(growing, to)
-        sync(to.parent)
-    except OSError as error:
-        raise UserError(f"--to: cannot write {error.filename or to} ({error.strerror})") from error
+        with writing(to):
+            growing.mkdir(parents=True)
+            yield growing
+            sync(growing)
+            os.replace(growing, to)
+            sync(to.parent)
     finally:
         shutil.rmtree(growing, ignore_errors=True)
 

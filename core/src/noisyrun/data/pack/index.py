@@ -42,6 +42,8 @@ class IndexPart:
 
 def write_index(work: Work, split: str, columns: Mapping[str, Column]) -> None:
     """Write the index of the shards of one split, a row group a shard."""
+    if (work.path / FILE.format(split)).is_file():
+        return  # by a pack that was killed while it took its name
     places = [("shard", pa.string()), ("key", pa.string()), *((f.name, f.type) for f in _PLACES if f.name != "row")]
     described = {name: {"dtype": str(kind), "_type": "Value"} for name, kind in places}
     shards = work.splits[split].shards

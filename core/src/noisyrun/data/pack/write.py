@@ -25,7 +25,7 @@ from noisyrun.data.pack.sinks import ParquetSink, Sink, TarSink
 from noisyrun.data.pack.work import Progress, Work, refuse_target
 from noisyrun.data.raw import Raw
 from noisyrun.data.refs import ImageRefs
-from noisyrun.files import sync, write_text
+from noisyrun.files import sync, write_text, writing
 
 #: Told of the split, the rows finished, the rows of the split, and the bytes written so far.
 Watch = Callable[[str, int, int, int], None]
@@ -126,7 +126,7 @@ def write_pack(
         return there, False
     ending = "tar" if options.form == "shards" else "parquet"
     work = Work(to, {**said, "digest": found, "ending": ending})
-    with work.opened():
+    with work.opened(), writing(to):
         for split, content in splits.items():
             _split(work, split, content, options, watch)
         work.settle()
