@@ -152,15 +152,14 @@ def test_the_digests_noted_are_those_of_the_files(folder, tmp_path, form):
 def test_a_pack_that_is_killed_goes_on_and_ends_up_the_same(folder, tmp_path, monkeypatch, form):
     options = Options(form, samples=2)
     pack(settings(folder), tmp_path / "whole", options)
-    seen = []
+    seen, stops = [], (("train", 1), ("train", 6), ("train", 12), ("test", 3))
 
     def watch(split, done, total, written):
         seen.append((split, done))
         if (split, done) == stop:
             raise KeyboardInterrupt
 
-    stop = ("train", 1)
-    for stop in (stop, ("train", 6), ("train", 12), ("test", 3)):  # noqa: B007 - read by watch
+    for stop in stops:  # noqa: B007 - read by watch
         with pytest.raises(KeyboardInterrupt):
             pack(settings(folder), tmp_path / "to", options, watch)
         assert not (tmp_path / "to").exists()
