@@ -44,6 +44,7 @@ from noisyrun.report import summary as summaries
 from noisyrun.report.by_class import class_records
 from noisyrun.report.console import Console
 from noisyrun.report.labels import label_frame, label_table, write_labels
+from noisyrun.report.summary import library_versions
 from noisyrun.run_folder import BASELINE, CONFIG, LABELS, NOISE, SUMMARY, RunFolder
 from noisyrun.tracking.journal import Journal
 from noisyrun.tracking.manager import Observers
@@ -150,7 +151,6 @@ class _Session:
         with folder.locked(self.console.warn):
             data, plan = self._prepare()
             run_id = folder.run_id()
-            folder.note("running")
             return self._go(data, plan, folder, run_id, resumed=True)
 
     def _prepare(self) -> tuple[Data, Plan]:
@@ -175,6 +175,7 @@ class _Session:
         return data, plan
 
     def _go(self, data: Data, plan: Plan, folder: RunFolder, run_id: str, *, resumed: bool) -> Run:
+        self._note_versions(folder, plan.config)
         observers = Observers({"journal": Journal(), **plans.make_observers(plan.config)}, self.console.warn)
         self.console.say(f"{'going on in' if resumed else 'writing to'} {summaries.from_here(folder.path)}")
         observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed))
@@ -196,6 +197,16 @@ class _Session:
         summary = self._with_trackers(summary, observers, folder)
         self.console.results(summary)
         return Run(folder.path, summary, outcome.network)
+
+    def _note_versions(self, folder: RunFolder, config: RunConfig) -> None:
+        """Keep what the run is done with, and say what is another than at its last start."""
+        now = library_versions(_plugin_versions(config))
+        before = folder.status().get("versions")
+        old = before if isinstance(before, dict) else {}
+        other = [f"{name} {now[name]} (was {old[name]})" for name in now if old.get(name, now[name]) != now[name]]
+        if other:
+            self.console.warn(f"the run goes on with {', '.join(other)}: its result may not be that of an unbroken run")
+        folder.note("running", versions=now)
 
     def _ended(self, folder: RunFolder, observers: Observers, status: str, **facts: str) -> None:
         """Note an end before the end; the disk may be at fault, and then takes no note either."""

@@ -227,7 +227,9 @@ def _data(case: Case) -> Iterator[Mark]:
 def _facts(evidence: Evidence) -> dict[str, Any]:
     data = evidence.data
     sizes = {f"size of {part}": data.get(part) for part in ("train", "val", "test")}
-    return {**(data.get("digests") or {}), **sizes}
+    digests = data.get("digests") or {}
+    # What only judges of labels are given is another rule's business.
+    return {**{part: digests.get(part) for part in ("labels", "inputs", "noise")}, **sizes}
 
 
 def _settings(case: Case) -> Iterator[Mark]:

@@ -19,7 +19,8 @@ from noisyrun.config.settings import RunSettings
 from noisyrun.data import inject, sources
 from noisyrun.data.classes import Classes, find_classes
 from noisyrun.data.columns import flags, integers, named, tag_lists, texts
-from noisyrun.data.hashing import digest, key, order
+from noisyrun.data.digests import digests
+from noisyrun.data.hashing import key, order
 from noisyrun.data.images import LazyImages, ResidentImages, common_shape, fit_in_memory, read_images
 from noisyrun.data.label_sets import any_pair, of_rows, read_labels, some_pairs
 from noisyrun.data.normal import mean_std
@@ -86,24 +87,21 @@ def assemble(raw: RawData, settings: RunSettings, *, to_train: bool = True) -> D
     task = _task(raw, classes, shape, settings.train.loss)
     everything, train = _samples(train, task, classes, skip, notes, hold=to_train)
     _need_classes(train, everything)
-    test = None if raw.test is None else _test(_samples(raw.test, task, classes, skip, notes)[0])
+    tested = None if raw.test is None else _samples(raw.test, task, classes, skip, notes)
+    test = None if tested is None else _test(tested[0])
     everything, noise = inject.inject(everything, settings, raw, notes)
-    digests = {
-        "labels": digest(everything.index, *(x for x in vars(everything.labels).values() if x is not None)),
-        "inputs": _inputs_digest(train, everything),
-        **({} if noise is None else {"noise": noise.digest}),
-    }
     train_part, val = _split(everything, settings)
     if val is not None and isinstance(val.images, LazyImages) and fit_in_memory(train, val.images.shape):
         val = replace(val, images=val.images.decoded())  # as it would be in a run
     train_part = _clean_subset(_verify(train_part, settings, raw), settings, raw)
     mean, std = mean_std(train_part.images, settings.seed)
+    tried = None if tested is None or test is None else (tested[1], test)
     return Data(
         name=raw.name,
         train=train_part,
         val=val,
         test=test,
-        digests=digests,
+        digests=digests(train, everything, train_part, tried, noise),
         notes=(*notes, *train_part.checked(verify=settings.verify is not None)),
         mean=mean,
         std=std,
@@ -251,14 +249,6 @@ def _test(samples: Samples) -> Samples:
     if samples.truth is None:
         return replace(samples, truth=samples.labels)
     return replace(samples, labels=samples.truth)
-
-
-def _inputs_digest(raw: Raw, samples: Samples) -> str:
-    if isinstance(raw.images, np.ndarray):
-        return digest(raw.images)
-    if raw.images is not None:
-        return raw.images.digest()
-    return digest(samples.features)
 
 
 def take(samples: Samples, rows: Tensor) -> Samples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from noisyrun.api.errors import NoisyrunError, UserError
+from noisyrun.data.digests import changed
 from noisyrun.files import atomic
 from noisyrun.run_folder import CHECKPOINT
 
@@ -30,16 +32,19 @@ _LONGEST_HEADER = 100_000_000
 def save(path: Path, tree: Mapping[str, Any]) -> None:
     """Write a tree of mappings, lists, JSON values and tensors.
 
-    The file is whole or not there: a kill at any moment leaves the checkpoint before this one.
+    The file is whole or not there: a kill at any moment leaves the checkpoint before this one. Its header holds a
+    checksum of the JSON values and one of the tensors of each branch, by which a damaged disk is noticed.
 
     Raises
     ------
     NoisyrunError
         When the tree holds something that is neither.
+    WriteError
+        When the disk takes no more; the checkpoint before this one stays.
     """
     tensors: dict[str, Tensor] = {}
-    content = pack(tree, "", tensors)
-    header = {"format": FORMAT, "content": json.dumps(content)}
+    content = json.dumps(pack(tree, "", tensors))
+    header = {"format": FORMAT, "content": content, "sums": json.dumps(_sums(content, tensors))}
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata=header)
 
@@ -59,6 +64,7 @@ def load(path: Path, *, only: tuple[str, ...] | None = None) -> dict[str, Any]:
     """
     _inspect(path)
     tensors: dict[str, Tensor] = {}
+    tree = None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -69,15 +75,45 @@ def load(path: Path, *, only: tuple[str, ...] | None = None) -> dict[str, Any]:
                 if only is None or name.partition("/")[0] in only:
                     tensors[name] = file.get_tensor(name)
             skipped = dict.fromkeys(set(file.keys()) - set(tensors))
+        _compare(metadata, tensors)
         tree = unpack(json.loads(metadata["content"]), {**tensors, **skipped})
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error
-    assert isinstance(tree, dict)
+    if not isinstance(tree, dict):
+        raise _damaged(path, "holds no tree")
     return tree
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: the checkpoint is damaged ({' '.join(str(error).split())}); start the run again")
+def _sums(content: str, tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """CRC-32 of the JSON values, under no name, and of the tensors of each branch.
+
+    It costs a seventh of what writing does; a cryptographic digest would cost twice that, and notice no more of what
+    disks do.
+    """
+    sums = {"": zlib.crc32(content.encode())}
+    for name, tensor in sorted(tensors.items()):
+        branch = name.partition("/")[0]
+        described = f"{name} {tensor.dtype} {list(tensor.shape)}".encode()
+        data = tensor.reshape(-1).view(torch.uint8).numpy().data
+        sums[branch] = zlib.crc32(data, zlib.crc32(described, sums.get(branch, 0)))
+    return sums
+
+
+def _compare(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
+    """Hold what was read against its checksums; a checkpoint from before there were any has none."""
+    if "sums" not in metadata:
+        return
+    written = json.loads(metadata["sums"])
+    for branch, value in _sums(metadata["content"], tensors).items():
+        if written.get(branch) != value:
+            raise ValueError(f"the checksum of {branch or 'its JSON values'} is another")
+
+
+def _damaged(path: Path, why: object) -> UserError:
+    return UserError(
+        f"{path}: the checkpoint is damaged ({' '.join(str(why).split())[:300]}); take it from a backup, or start the "
+        "run again in another folder"
+    )
 
 
 def _inspect(path: Path) -> None:
@@ -96,10 +132,10 @@ def _inspect(path: Path) -> None:
                     f"{path}: the checkpoint is cut short ({size} bytes, its header alone has {8 + length})"
                 )
             header = json.loads(head[8:] + file.read(length - 1))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint") from None
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, error) from error
     expected = 8 + length + max(ends, default=0)
     if size != expected:
@@ -125,9 +161,11 @@ def check_fits(
             raise UserError(f"{path}: is of {len(saved)} classes, but the data has {len(classes)}")
         first = next(i for i, (a, b) in enumerate(zip(saved, classes)) if a != b)
         raise UserError(f"{path}: class {first} is {saved[first]!r} there, but {classes[first]!r} in the data")
-    for name in sorted({*checkpoint["digests"], *digests}):
-        if checkpoint["digests"].get(name) != digests.get(name):
-            raise UserError(f"{path}: the data changed since the run started ({name} has another digest)")
+    if (part := changed(checkpoint["digests"], digests)) is not None:
+        raise UserError(
+            f"{path}: the data changed since the run started: {part} are not what they were; put the old data back, "
+            "or start a new run"
+        )
     differing = sorted(_differences(checkpoint["config"], json.loads(json.dumps(config)), ""))
     if differing:
         raise UserError(f"{path}: is of a run with another configuration ({', '.join(differing[:3])} differ)")

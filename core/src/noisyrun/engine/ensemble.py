@@ -16,6 +16,7 @@ from noisyrun.api.stage import Stage
 from noisyrun.api.task import Task
 from noisyrun.config.resolve import RunConfig
 from noisyrun.config.settings import RunSettings
+from noisyrun.data.digests import NONE
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, stages
 from noisyrun.engine.evaluate import Member, View
@@ -190,7 +191,10 @@ def _side(task: Task) -> int | None:
 
 def _same_split(saved: Mapping[str, Any], settings: RunSettings, data: Data) -> bool:
     """Whether what the settings hold out as noisy validation was held out of the saved run's training, too."""
-    if data.val is None or saved.get("digests") != dict(data.digests):
+    digests = saved.get("digests") or {}
+    if data.val is None or any(
+        digests.get(part, NONE) != data.digests.get(part, NONE) for part in ("labels", "inputs", "noise")
+    ):
         return False
     there, here = saved["config"], settings.model_dump(mode="json")
     return all(there.get(name) == here[name] for name in _SPLIT) and there["data"]["val"] == here["data"]["val"]

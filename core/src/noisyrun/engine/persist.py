@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from noisyrun.api.backbone import FeatureExtractor
+from noisyrun.api.errors import NoisyrunError, UserError
 from noisyrun.api.labels import Targets
 from noisyrun.api.phase import Exhibit
 from noisyrun.api.prototypes import PrototypeBuilder, Prototypes
 from noisyrun.api.task import Task
+from noisyrun.data import digests
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, stages
 from noisyrun.engine.clock import Stopwatch
@@ -30,7 +33,7 @@ def trainer_tree(trainer: Trainer) -> dict[str, Any]:
     return {
         "classes": list(trainer.data.task.classes),
         "inputs": task_inputs(trainer.data, trainer.network.extractor),
-        "digests": dict(trainer.data.digests),
+        "digests": digests.kept(trainer.data.digests),
         "config": trainer.config,
         "progress": trainer.progress.as_dict(),
         "network": dict(trainer.network.state_dict()),
@@ -79,11 +82,36 @@ def restore_trainer(trainer: Trainer, saved: Mapping[str, Any], path: Path) -> N
     checkpoint.check_fits(
         saved, path, classes=trainer.data.task.classes, digests=trainer.data.digests, config=trainer.config
     )
+    with _fitting(path):
+        _restore(trainer, saved, path)
+
+
+@contextmanager
+def _fitting(path: Path, what: str = "what it holds") -> Iterator[None]:
+    """One line in place of whatever is raised by state that makes no sense here.
+
+    Raises
+    ------
+    UserError
+    """
+    try:
+        yield
+    except NoisyrunError:
+        raise
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise UserError(
+            f"{path}: {what} does not fit this version of noisyrun, its plugins and libraries ({why}); resume with "
+            "those it was written with, or start a new run"
+        ) from error
+
+
+def _restore(trainer: Trainer, saved: Mapping[str, Any], path: Path) -> None:
     trainer.progress = Progress.from_dict(saved["progress"])
     trainer.clock = Stopwatch(trainer.progress.seconds)
     checkpoint.load_module(trainer.network, saved["network"], path)
     trainer.snapshots |= saved["snapshots"]
-    load_methods(trainer.methods, saved["methods"])
+    load_methods(trainer.methods, saved["methods"], path)
     trainer.state = state_from(saved["labels"], trainer.methods, trainer.device)
     trainer.precision.load_state_dict(saved["precision"])
     trainer.kept = {name: (classes, probs) for name, (classes, probs) in saved["kept"].items()}
@@ -179,11 +207,18 @@ def copied(tree: Any) -> Any:
     return tree
 
 
-def load_methods(methods: Methods, tree: Mapping[str, Any]) -> None:
-    """Restore every method's state, without training."""
+def load_methods(methods: Methods, tree: Mapping[str, Any], path: Path) -> None:
+    """Restore every method's state, without training.
+
+    Raises
+    ------
+    UserError
+        Naming the method whose state does not fit.
+    """
     for method in methods:
         if method.key in tree:
-            method.load_state_dict(tree[method.key])
+            with _fitting(path, f"the state of {method.key}"):
+                method.load_state_dict(tree[method.key])
 
 
 def optimizer_tree(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
