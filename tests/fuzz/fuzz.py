@@ -9,6 +9,8 @@ and ends the run with status 1. atheris is no dependency of the tests: it runs o
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -43,7 +45,8 @@ def main() -> int:
         )
         if done.returncode:
             failed += 1
-            print(done.stderr[-3000:], done.stdout[-2000:], flush=True)
+            told = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
+            print("\n".join(f"    {line}" for line in told[-12:]), flush=True)
     print(f"{total:,} inputs of {len(arguments.targets or TARGETS)} readers tried, {failed} failed")
     FOUND.rmdir() if not any(FOUND.iterdir()) else None
     return 1 if failed else 0
@@ -53,8 +56,13 @@ def one(name: str, seconds: str) -> None:
     """Fuzz one target in this process; never returns."""
     import atheris
 
-    with atheris.instrument_imports(include=["noisyrun"]):
+    with atheris.instrument_imports(include=["noisyrun.data", "noisyrun.engine.checkpoint"]):
         from fuzz_targets import TARGETS, attempt
+
+        import noisyrun.data
+
+        for module in pkgutil.walk_packages(noisyrun.data.__path__, "noisyrun.data."):
+            importlib.import_module(module.name)  # readers are imported when they are needed: too late to be watched
     target = TARGETS[name]
     corpus, words = Path(tempfile.mkdtemp()), Path(tempfile.mkstemp()[1])
     for number, seed in enumerate(target.seeds()):

@@ -5,6 +5,11 @@ Longer, guided by what the code covers: `python tests/fuzz/fuzz.py` (see its hel
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fuzz_targets import TARGETS, attempt
 from hypothesis import HealthCheck, given, settings
@@ -66,3 +71,20 @@ def test_what_a_pickle_calls_is_never_called(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("os.system", called.append)
     assert attempt(TARGETS["pickle"], b"cos\nsystem\n(S'true'\ntR.") is not None
     assert called == []
+
+
+def test_small_files_that_would_fill_the_memory_are_refused(tmp_path) -> None:
+    table = pa.table({"label": pa.array(["a"] * 100_000).dictionary_encode()})
+    rows = io.BytesIO()
+    with pq.ParquetWriter(rows, table.schema) as file:
+        for _ in range(3):
+            file.write_table(table)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, features=np.zeros((4, 2), np.float32), labels=np.zeros(4, np.int64))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("noisyrun.data.arrow.free_memory", lambda: 1_000_000)
+        patch.setattr("noisyrun.data.sources.features.free_memory", lambda: 100)
+        for name, content in (("manifest.parquet", rows), ("features.npz", packed)):
+            said = attempt(TARGETS[name], content.getvalue())
+            assert said is not None
+            assert "would fill the memory" in said

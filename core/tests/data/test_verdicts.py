@@ -82,7 +82,7 @@ def test_a_file_that_is_not_there_or_no_parquet_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="--verify: no file"):
         read_verdicts(tmp_path / "none.parquet", "--verify", EVERY, INDEX, SINGLE, NAMES)
     (tmp_path / "bad.parquet").write_text("index,verdict")
-    with pytest.raises(UserError, match="is no Parquet file"):
+    with pytest.raises(UserError, match=r"--verify: cannot read .*Parquet"):
         read_verdicts(tmp_path / "bad.parquet", "--verify", EVERY, INDEX, SINGLE, NAMES)
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from noisyrun.api import PAD, UserError
 from noisyrun.api.labels import widen
+from noisyrun.data.arrow import read_parquet
 from noisyrun.data.hashing import digest
 from noisyrun.data.pairs import padded, sorted_sets
 from noisyrun.files import write_bytes
@@ -90,10 +91,10 @@ class NoiseManifest:
         if not path.is_file():
             raise UserError(f"--data.noise-file: no file {path}")
         try:
-            table = pq.read_table(path)
+            table = read_parquet(path)
             header = json.loads((table.schema.metadata or {})[_KEY])
             index, before, after = (_tensor(table[name]) for name in ("index", "before", "after"))
-        except (pa.ArrowException, KeyError, ValueError):
+        except (UserError, pa.ArrowException, KeyError, ValueError, RecursionError):
             raise UserError(f"--data.noise-file: {path} is no noise manifest that noisyrun wrote") from None
         if header.get("version") != _VERSION:
             raise UserError(f"--data.noise-file: {path} has version {header.get('version')}, this noisyrun reads 1")

@@ -101,15 +101,14 @@ def _columns(path: Path, flag: str) -> dict[str, list[str]]:
 
 
 def _parquet(path: Path, flag: str) -> dict[str, list[str]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from noisyrun.data.arrow import read_parquet
 
     if not path.is_file():
         raise UserError(f"{flag}: no file {path}")
     try:
-        table = pq.read_table(path).to_pydict()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{flag}: {path} is no Parquet file ({' '.join(str(error).split())})") from None
+        table = read_parquet(path).to_pydict()
+    except UserError as error:
+        raise UserError(f"{flag}: {error}") from None
     return {name: ["" if cell is None else str(cell) for cell in cells] for name, cells in table.items()}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
 
 from noisyrun.api import UserError
+from noisyrun.bank.sizes import free_memory
 from noisyrun.config.settings import DataSettings
 from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
@@ -71,8 +71,11 @@ def load_array(read: Callable[[], np.ndarray], where: str) -> np.ndarray:
         if "pickle" in str(error):
             raise UserError(f"{where} holds Python objects (a pickle), which noisyrun does not load") from None
         raise UserError(f"cannot read {where}: {' '.join(str(error).split())}") from None
-    except (OSError, EOFError, BadZipFile) as error:
-        raise UserError(f"cannot read {where}: {' '.join(str(error).split())}") from None
+    except MemoryError:
+        raise UserError(f"cannot read {where}: it would fill the memory") from None
+    # What zipfile, zlib and NumPy raise for damaged archives and headers is not to be told beforehand.
+    except Exception as error:
+        raise UserError(f"cannot read {where}: {' '.join(str(error).split())[:500]}") from None
 
 
 def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tuple[Raw | None, tuple[str, ...] | None]:
@@ -86,7 +89,12 @@ def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tupl
         if not prefix:
             names = [name for name in names if not name.startswith("test_")]
 
+        sizes = {} if archive.zip is None else {one.filename: one.file_size for one in archive.zip.infolist()}
+
         def array(name: str) -> np.ndarray:
+            size = sizes.get(f"{prefix}{name}.npy", 0)
+            if size > free_memory():
+                raise UserError(f"cannot read {prefix + name!r} in {file}: its {size:,} bytes would fill the memory")
             return load_array(lambda: archive[prefix + name], f"{prefix + name!r} in {file}")
 
         where = f"{file} ({prefix}*)" if prefix else str(file)

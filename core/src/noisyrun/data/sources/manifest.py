@@ -9,6 +9,7 @@ from pyarrow import csv, json
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
+from noisyrun.data.arrow import checked_table
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
@@ -63,37 +64,18 @@ def _split(files: list[Path], settings: DataSettings, *, test: bool) -> Raw:
 def _read_text(file: Path) -> pa.Table:
     """A CSV or TSV with a header, whose cells may hold quoted line breaks; or JSON, an object a line."""
     if file.suffix.lower() == ".jsonl":
-        try:
-            table = json.read_json(file)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
-        column_names(table, file)
-        return table
+        return checked_table(lambda: json.read_json(file), str(file))
     delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    try:
-        table = csv.read_csv(
+    table = checked_table(
+        lambda: csv.read_csv(
             file,
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=csv.ConvertOptions(null_values=[""], strings_can_be_null=False),
-        )
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
-    names = column_names(table, file)
+        ),
+        str(file),
+    )
+    names = table.column_names
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise UserError(f"{file} has two columns {repeated[0]!r}")
     return table.rename_columns([name.strip() for name in names])
-
-
-def column_names(table: pa.Table, file: Path) -> list[str]:
-    """Names of a table's columns.
-
-    Raises
-    ------
-    UserError
-        When one is no UTF-8, which Arrow reads cells by, but not names.
-    """
-    try:
-        return list(table.column_names)
-    except UnicodeDecodeError as error:
-        raise UserError(f"cannot read {file}: the names of its columns are no UTF-8 ({error})") from None

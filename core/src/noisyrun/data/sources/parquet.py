@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
+from noisyrun.data.arrow import read_parquet
 from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import BytesRefs, FileRefs, ImageRefs
@@ -59,12 +59,7 @@ def read_tables(files: list[Path], columns: list[str] | None = None) -> pa.Table
     UserError
         Naming the file that is no Parquet, or differs from the first in its columns.
     """
-    tables = []
-    for file in files:
-        try:
-            tables.append(pq.read_table(file, columns=columns))
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
+    tables = [read_parquet(file, columns) for file in files]
     try:
         return pa.concat_tables(tables)
     except pa.ArrowException:
