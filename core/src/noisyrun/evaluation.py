@@ -20,6 +20,7 @@ from noisyrun.engine.device import device_of
 from noisyrun.engine.ensemble import load_member, load_members
 from noisyrun.engine.evaluate import Member, evaluate_together
 from noisyrun.engine.views import Views
+from noisyrun.engine.world import ALONE, World
 from noisyrun.plan import refuse_views
 from noisyrun.registry import Registry
 from noisyrun.report.console import Console
@@ -99,6 +100,7 @@ def evaluated(
     settings: EvalSettings,
     plain: Mapping[str, float],
     baseline: Member | None = None,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Evaluate with the views that the settings ask for; fields of `noisyrun.report.summary.Evaluation`.
 
@@ -110,13 +112,15 @@ def evaluated(
         Measures on the test set of the first network alone, on images as they are.
     baseline
         The network of plain cross entropy, which is shown the same views; an ensemble is none of its business.
+    world
+        The processes that share the samples.
     """
     views, began = Views.of(settings), time.perf_counter()
-    found = evaluate_together(members, {"test": data.test, "val": data.val}, views)
+    found = evaluate_together(members, {"test": data.test, "val": data.val}, views, world)
     seconds = time.perf_counter() - began
     beside: dict[str, float] = {}
     if baseline is not None and not views.plain and len(members) == 1:
-        beside = evaluate_together([baseline], {"test": data.test}, views).get("test", {})
+        beside = evaluate_together([baseline], {"test": data.test}, views, world).get("test", {})
     networks = f"{len(members)} networks" if len(members) > 1 else ""
     return {
         "shown": ", ".join(part for part in (views.words, networks) if part),
@@ -131,7 +135,12 @@ def evaluated(
 
 
 def at_the_end(
-    config: RunConfig, data: Data, own: Member, baseline: Member | None, last: Mapping[str, Any]
+    config: RunConfig,
+    data: Data,
+    own: Member,
+    baseline: Member | None,
+    last: Mapping[str, Any],
+    world: World = ALONE,
 ) -> dict[str, Any] | None:
     """What a run reports beside its plain figures; None where its settings ask for nothing more.
 
@@ -139,13 +148,15 @@ def at_the_end(
     ----------
     last
         The record of the last epoch.
+    world
+        The processes that share the samples.
     """
     settings = config.settings
     if not asked(settings.eval):
         return None
     members = [own, *load_members(settings.eval.ensemble, data, settings, own.view.device)]
     plain = {name.removeprefix("test_"): value for name, value in last.items() if name.startswith("test_")}
-    return evaluated(members, data, settings.eval, plain, baseline)
+    return evaluated(members, data, settings.eval, plain, baseline, world)
 
 
 def _refuse_others(names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,19 +33,22 @@ from noisyrun.engine.evaluate import Member
 from noisyrun.engine.interrupt import Interrupted, signal_of, stopped_at_once
 from noisyrun.engine.label_phase import label_measures, unverified
 from noisyrun.engine.outcome import Outcome
+from noisyrun.engine.parallel import share_warnings
 from noisyrun.engine.precision import Precision
-from noisyrun.engine.stages import baseline_stages
+from noisyrun.engine.stages import baseline_stages, refuse_small_batches
 from noisyrun.engine.trainer import Trainer
+from noisyrun.engine.world import World
 from noisyrun.files import WriteError, fault
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
 from noisyrun.report import drawing
 from noisyrun.report import summary as summaries
 from noisyrun.report.by_class import class_records
-from noisyrun.report.console import Console
+from noisyrun.report.console import Console, Muted
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.report.summary import library_versions
 from noisyrun.run_folder import BASELINE, CONFIG, LABELS, NOISE, SUMMARY, RunFolder
+from noisyrun.torchrun import ToldElsewhere, folder_of_restart
 from noisyrun.tracking.journal import Journal
 from noisyrun.tracking.manager import Observers
 
@@ -66,6 +69,8 @@ class Run:
         The content of ``summary.json``.
     network
         The network after the last epoch.
+
+    Under ``torchrun`` every process gets the same.
     """
 
     folder: Path
@@ -111,9 +116,11 @@ def run(config: RunConfig | Mapping[str, Any] | Path | str | None = None, *, con
     >>> done = noisyrun.run({"weighter": "sinet", "prototypes": "smp"})  # doctest: +SKIP
     >>> done.summary["accuracy"]["last"]  # doctest: +SKIP
     """
-    if not isinstance(config, RunConfig):
-        config = resolve(config=config) if isinstance(config, Path | str) else resolve(config)
-    return _Session(config, console or Console()).start()
+    world = World.of_environment()
+    with world.joined():
+        if not isinstance(config, RunConfig):
+            config = resolve(config=config) if isinstance(config, Path | str) else resolve(config)
+        return _Session(config, console, world).start()
 
 
 def resume(folder: Path | str, *, console: Console | None = None) -> Run:
@@ -126,44 +133,58 @@ def resume(folder: Path | str, *, console: Console | None = None) -> Run:
     UserError
         When the folder holds no run, or the data, the configuration or the checkpoint do not fit each other.
     """
-    opened = RunFolder.open(Path(folder))
-    return _Session(RunConfig.from_dict(opened.config()), console or Console()).resume(opened)
+    world = World.of_environment()
+    with world.joined():
+        # The folder need not be within reach of every machine.
+        content = world.broadcast(RunFolder.open(Path(folder)).config() if world.first else None)
+        return _Session(RunConfig.from_dict(content), console, world).resume(RunFolder(Path(folder)))
 
 
 class _Session:
     """One start of a run, whether the first or a later one."""
 
-    def __init__(self, config: RunConfig, console: Console) -> None:
+    def __init__(self, config: RunConfig, console: Console | None, world: World) -> None:
         self.config = config
-        self.console = console
+        self.console = (console or Console()) if world.first else Muted()
         self.clock = Stopwatch()
+        self.world = world
 
     @stopped_at_once()
     def start(self) -> Run:
         data, plan = self._prepare()
-        folder = RunFolder.create(plan.config.settings.out, _name(plan.methods))
-        with folder.locked(self.console.warn):
-            run_id = folder.begin(plan.config.as_dict())
-            return self._go(data, plan, folder, run_id, resumed=False)
+        with ExitStack() as until_done:
+            place = None
+            if self.world.first:
+                matters, out = _what_matters(plan.config.as_dict()), plan.config.settings.out
+                found = folder_of_restart(out, lambda config: _what_matters(config) == matters, self.console.warn)
+                folder = found or RunFolder.create(out, _name(plan.methods))
+                until_done.enter_context(folder.locked(self.console.warn))
+                if found is None:
+                    folder.begin(plan.config.as_dict())
+                place = [str(folder.path), folder.run_id(), found is not None]
+            return self._go(data, plan, *self.world.broadcast(place))
 
     @stopped_at_once()
     def resume(self, folder: RunFolder) -> Run:
-        with folder.locked(self.console.warn):
+        with ExitStack() as until_done:
+            if self.world.first:
+                until_done.enter_context(folder.locked(self.console.warn))
             data, plan = self._prepare()
-            run_id = folder.run_id()
-            return self._go(data, plan, folder, run_id, resumed=True)
+            place = [str(folder.path), folder.run_id(), True] if self.world.first else None
+            return self._go(data, plan, *self.world.broadcast(place))
 
     def _prepare(self) -> tuple[Data, Plan]:
         """Everything that can go wrong before training goes wrong here."""
         for note in self.config.notes:
             self.console.say(note)
         methods = plans.make_methods(self.config)
-        self.device = device_of(self.config.settings.device)
+        self.device = device_of(self.config.settings.device, self.world)
         forget_peak_memory(self.device)
         Precision(self.config.settings.train.amp, self.device)  # refuses what the device cannot do
         with self.clock("data"):
             data = datasets.load(self.config.settings)
         plan = plans.check(self.config, methods, data)
+        refuse_small_batches(plan.stages, plan.config.settings.batch_size, plan.batches, self.world.size)
         # Built again at the end: what does not fit is found now, and does not take up memory until then.
         load_members(self.config.settings.eval.ensemble, data, self.config.settings, self.device)
         for note in data.notes:
@@ -172,31 +193,44 @@ class _Session:
             self.console.say(
                 "nothing uses the prototypes: choose a --weighter or a --corrector; this is plain training"
             )
+        if self.world.size > 1:
+            self.console.say(f"{self.world.size} processes share each batch of {plan.config.settings.batch_size}")
         return data, plan
 
-    def _go(self, data: Data, plan: Plan, folder: RunFolder, run_id: str, *, resumed: bool) -> Run:
-        self._note_versions(folder, plan.config)
-        observers = Observers({"journal": Journal(), **plans.make_observers(plan.config)}, self.console.warn)
+    def _go(self, data: Data, plan: Plan, path: str, run_id: str, resumed: bool) -> Run:
+        """Train and report; of several processes the first alone writes and tells."""
+        folder, first = RunFolder(Path(path)), self.world.first
+        if first:
+            self._note_versions(folder, plan.config)
+        listening = {"journal": Journal(), **plans.make_observers(plan.config)} if first else {}
+        observers = Observers(listening, self.console.warn)
         self.console.say(f"{'going on in' if resumed else 'writing to'} {summaries.from_here(folder.path)}")
-        observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed))
+        observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed, self.world))
         try:
             outcome = self._train(plan, data, folder.path, observers, resumed)
             baseline = self._train_baseline(plan, data, folder.path, resumed)
             averaged = self._evaluate_again(plan, data, outcome, baseline)
-            summary, files = self._report(plan, data, outcome, baseline, averaged, folder, run_id, observers)
-            folder.note("finished")
+            share_warnings(self.console, self.world)
+            report = (plan, data, outcome, baseline, averaged, folder, run_id, observers)
+            summary, files = self._report(*report) if first else ({}, [])
+            if first:
+                folder.note("finished")
         except KeyboardInterrupt as stop:
             self._ended(folder, observers, "interrupted")
-            raise Interrupted(f"interrupted; {_go_on(folder)}", signal=signal_of(stop)) from stop
+            raise Interrupted(f"interrupted; {self._how_to_go_on(folder)}", signal=signal_of(stop)) from stop
         except Exception as error:
-            self._ended(folder, observers, "failed", error=" ".join(str(error).split())[:1000])
-            if (told := fault(error)) is not None:
-                raise UserError(f"{told}; mend that, then {_go_on(folder)}") from error
-            raise
+            told = self._told(error, folder)
+            stopped = isinstance(told, ToldElsewhere) and told.code > 128
+            reason = " ".join(str(told).split())[:1000]
+            self._ended(folder, observers, "interrupted" if stopped else "failed", error=reason)
+            if told is error:
+                raise
+            raise told from error
         observers.run_end(RunResult("finished", summary, tuple(files)))
-        summary = self._with_trackers(summary, observers, folder)
-        self.console.results(summary)
-        return Run(folder.path, summary, outcome.network)
+        if first:
+            summary = self._with_trackers(summary, observers, folder)
+            self.console.results(summary)
+        return Run(folder.path, self.world.broadcast(summary), outcome.network)
 
     def _note_versions(self, folder: RunFolder, config: RunConfig) -> None:
         """Keep what the run is done with, and say what is another than at its last start."""
@@ -210,9 +244,21 @@ class _Session:
 
     def _ended(self, folder: RunFolder, observers: Observers, status: str, **facts: str) -> None:
         """Note an end before the end; the disk may be at fault, and then takes no note either."""
-        with suppress(WriteError):
-            folder.note(status, **facts)
+        if self.world.first:
+            with suppress(WriteError):
+                folder.note(status, **facts)
         observers.run_end(RunResult(status))
+
+    def _told(self, error: Exception, folder: RunFolder) -> BaseException:
+        """What is told of an error: of a disk's one line, of several processes' one reason."""
+        line = fault(error)
+        return self.world.explained(
+            error if line is None else UserError(f"{line}; mend that, then {self._how_to_go_on(folder)}")
+        )
+
+    def _how_to_go_on(self, folder: RunFolder) -> str:
+        command = f"noisyrun resume {shlex.quote(summaries.from_here(folder.path))}"
+        return f"go on with: {'torchrun … -m ' if self.world.size > 1 else ''}{command}"
 
     def _train(self, plan: Plan, data: Data, folder: Path, observers: Observers, resumed: bool) -> Outcome:
         trainer = Trainer(
@@ -223,9 +269,10 @@ class _Session:
             plan=plan.stages,
             batches=plan.batches,
             folder=folder,
-            config=_what_matters(plan.config),
+            config=_what_matters(plan.config.as_dict()),
             observers=observers,
             console=self.console,
+            world=self.world,
         )
         return trainer.run(resume=resumed)
 
@@ -241,8 +288,9 @@ class _Session:
             device=self.device,
             plan=baseline_stages(plan.stages),
             folder=folder / BASELINE,
-            config=_what_matters(plan.config),
+            config=_what_matters(plan.config.as_dict()),
             console=self.console,
+            world=self.world,
         )
         return trainer.run(resume=resumed)
 
@@ -252,7 +300,7 @@ class _Session:
         """The test set once more, averaged over the views and networks that the settings ask for."""
         with self.clock("averages"):
             other = None if baseline is None else _member(baseline)
-            return evaluation.at_the_end(plan.config, data, _member(outcome), other, outcome.history[-1])
+            return evaluation.at_the_end(plan.config, data, _member(outcome), other, outcome.history[-1], self.world)
 
     def _report(
         self,
@@ -320,10 +368,6 @@ def _label_measures(methods: Methods, data: Data, outcome: Outcome) -> dict[str,
     return {**shares, **found, **summaries.label_fields(found, corrected=methods.correct_labels)}
 
 
-def _go_on(folder: RunFolder) -> str:
-    return f"go on with: noisyrun resume {shlex.quote(summaries.from_here(folder.path))}"
-
-
 def _member(outcome: Outcome) -> Member:
     assert outcome.view is not None
     return Member(outcome.network, outcome.view)
@@ -335,9 +379,9 @@ def _name(methods: Methods) -> str:
     return "-".join(dict.fromkeys(chosen)) or "plain"
 
 
-def _what_matters(config: RunConfig) -> dict[str, Any]:
+def _what_matters(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration without what may change between the start of a run and its resume."""
-    values = json.loads(json.dumps(config.as_dict()))
+    values = json.loads(json.dumps(config))
     for name in ("out", "device", "lifecycle", "tracking", "strict", "baseline"):
         values.pop(name, None)
     values["data"].pop("workers", None)
@@ -345,7 +389,13 @@ def _what_matters(config: RunConfig) -> dict[str, Any]:
 
 
 def _info(
-    config: RunConfig, data: Data, folder: RunFolder, run_id: str, device: torch.device, resumed: bool
+    config: RunConfig,
+    data: Data,
+    folder: RunFolder,
+    run_id: str,
+    device: torch.device,
+    resumed: bool,
+    world: World,
 ) -> RunInfo:
     sizes = {
         name: len(split)
@@ -356,7 +406,7 @@ def _info(
         **{f"plugin.{key}": version for key, version in _plugin_versions(config).items()},
         "noisyrun.api": API_VERSION,
         "device": str(device),
-        "world_size": "1",
+        "world_size": str(world.size),
     }
     if commit := _commit():
         tags["commit"] = commit

@@ -16,6 +16,7 @@ from typing import TextIO
 from noisyrun.api.errors import UserError
 from noisyrun.files import fault
 from noisyrun.printable import printable
+from noisyrun.torchrun import ToldElsewhere, leave_reason, several, together
 
 #: Verbs by name, with what they do. Each is a module of this package with a function ``main(words) -> int``.
 VERBS = {
@@ -67,14 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read the output has stopped; nothing more can be said, and Python must not try at exit.
         _silence(sys.stdout)
         return 0
+    except ToldElsewhere as error:
+        leave_reason(printable(str(error)))
+        return error.code
     except Exception as error:
         if (line := fault(error)) is not None:
             return _told(printable(line), 2)
+        leave_reason(printable(f"{type(error).__name__}: {error}"))
         return _crashed(error)
 
 
 def _told(line: str, code: int) -> int:
     """Say why a command ended; the exit code says it where nobody hears, as in a terminal that was closed."""
+    leave_reason(line)
     try:
         sys.stdout.flush()
     except OSError:
@@ -104,7 +110,8 @@ def _dispatch(words: list[str]) -> int:
             from noisyrun.suggest import did_you_mean
 
             raise UserError(f"no verb {verb!r}{did_you_mean(verb, VERBS)}; verbs: {', '.join(VERBS)}; a run needs none")
-    code: int = import_module(f"noisyrun.cli.{verb.replace('-', '_')}").main(words)
+    run = import_module(f"noisyrun.cli.{verb.replace('-', '_')}").main
+    code: int = together(verb, run, words) if several() else run(words)
     return code
 
 

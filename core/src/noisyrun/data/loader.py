@@ -23,15 +23,13 @@ _SMALL = 16
 
 
 @dataclass(frozen=True)
-class LoadedBatch:
-    """One training step's samples.
+class Rows:
+    """Which samples the rows of a batch show.
 
     Attributes
     ----------
     positions
         int64 [B]: position of each row's sample.
-    inputs
-        float32 [B, channels, H, W], augmented and normalised; or features [B, D].
     mask
         bool [B]: False where a row is padding, which must count nowhere.
     bags
@@ -39,9 +37,28 @@ class LoadedBatch:
     """
 
     positions: Tensor
-    inputs: Tensor
     mask: Tensor
     bags: Tensor | None = None
+
+    def take(self, rows: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.positions[rows], self.mask[rows], None if self.bags is None else self.bags[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedBatch(Rows):
+    """One training step's samples.
+
+    Attributes
+    ----------
+    inputs
+        float32 [B, channels, H, W], augmented and normalised; or features [B, D].
+    whole
+        The rows of all processes that share the batch, in the order of their ranks; None where one process has it all.
+    """
+
+    inputs: Tensor
+    whole: Rows | None = None
 
 
 class TrainLoader:
@@ -70,6 +87,8 @@ class TrainLoader:
     workers
         Threads that decode images which are not held in memory, ahead of the loop; 0: the loop itself decodes. One a
         core, at most 16, by default.
+    rank, processes
+        Number of this process among those that share each batch, and how many they are.
     """
 
     def __init__(
@@ -86,10 +105,13 @@ class TrainLoader:
         positions: Tensor | None = None,
         resolution: int | None = None,
         workers: int | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.device = torch.device(device)
+        self.rank, self.processes = rank, processes
         self.inputs = Inputs(samples, self.device, mean, std, augment.resize or resolution, workers)
-        self.sampler = Sampler(samples, batches, batch_size, seed, positions)
+        self.sampler = Sampler(samples, batches, batch_size, seed, positions, processes)
         self.index = samples.index
         self.augment = augmentation(samples, augment, seed, resolution)
 
@@ -104,28 +126,43 @@ class TrainLoader:
         rows = self.sampler.epoch(epoch)
         stop = len(rows.positions)
         chunk = max(1, _DRAWN // size) * size
-        pixels = self.inputs.stream(rows.positions[start_step * size :], size)
+        pixels = self.inputs.stream(self._own(rows.positions[start_step * size :]), size // self.processes)
         for first in range(start_step * size, stop, chunk):
             last = min(first + chunk, stop)
             positions = rows.positions[first:last].to(self.device)
             mask = positions >= 0 if rows.mask is None else rows.mask[first:last].to(self.device)
             bags = None if rows.bags is None else rows.bags[first:last].to(self.device)
+            shown = Rows(positions, mask, bags)
             draws = None
             if self.augment is not None:
-                index = self.index[rows.positions[first:last]].to(self.device)
-                repeats = None if rows.repeats is None else rows.repeats[first:last].to(self.device)
+                index = self.index[self._own(rows.positions[first:last])].to(self.device)
+                repeats = None if rows.repeats is None else self._own(rows.repeats[first:last]).to(self.device)
                 draws = self.augment.draw(epoch, index, repeats)
             for start in range(0, last - first, size):
                 end = min(start + size, last - first)
+                count, before = (end - start) // self.processes, start // self.processes
                 inputs = next(pixels)
                 if self.augment is not None and draws is not None:
-                    inputs = self.augment(inputs, draws.rows(start, end))
+                    inputs = self.augment(inputs, draws.rows(before, before + count))
+                whole = shown.take(slice(start, end))
+                own = whole.take(slice(self.rank * count, (self.rank + 1) * count))
                 yield LoadedBatch(
-                    positions[start:end],
-                    self.inputs.normalised(inputs),
-                    mask[start:end],
-                    None if bags is None else bags[start:end],
+                    positions=own.positions,
+                    mask=own.mask,
+                    bags=own.bags,
+                    inputs=self.inputs.normalised(inputs),
+                    whole=None if self.processes == 1 else whole,
                 )
+
+    def _own(self, values: Tensor) -> Tensor:
+        """This process's rows of successive batches, the last of which may be short."""
+        if self.processes == 1:
+            return values
+        size = self.sampler.rows_per_batch
+        full = len(values) // size * size
+        rest = (len(values) - full) // self.processes
+        of_full = values[:full].view(-1, self.processes, size // self.processes)[:, self.rank].flatten()
+        return torch.cat([of_full, values[full + self.rank * rest : full + (self.rank + 1) * rest]])
 
 
 def augmentation(samples: Samples, settings: AugmentSettings, seed: int, resolution: int | None) -> Augment | None:

@@ -40,6 +40,10 @@ class Sampler:
     A batch never repeats a sample to fill up: the last one is short, bags are filled with masked rows, and a last
     batch of one sample gets a masked second row, since batch statistics of one sample do not exist.
 
+    Several processes share each batch: its rows, or its bags, are dealt out in turn, so that every process has some of
+    the clean and of the noisy ones, and masked rows make their numbers equal. The rows of the first process come first
+    in the batch, then those of the second.
+
     Parameters
     ----------
     samples
@@ -52,17 +56,26 @@ class Sampler:
         The run's.
     positions
         int64 [n]: samples to draw from; all by default.
+    processes
+        How many share each batch.
 
     Attributes
     ----------
     rows_per_batch, steps_per_epoch
-        Rows of a full batch; batches of an epoch.
+        Rows of a full batch, of all processes; batches of an epoch.
     """
 
     def __init__(
-        self, samples: Samples, batches: Batches, batch_size: int, seed: int, positions: Tensor | None = None
+        self,
+        samples: Samples,
+        batches: Batches,
+        batch_size: int,
+        seed: int,
+        positions: Tensor | None = None,
+        processes: int = 1,
     ) -> None:
         self.batches = batches
+        self.processes = processes
         self.seed = seed
         self.index = samples.index
         chosen = torch.arange(len(samples)) if positions is None else positions.cpu()
@@ -76,14 +89,51 @@ class Sampler:
         else:
             self.chosen = chosen
             self.steps_per_epoch = -(-len(chosen) // batch_size)
+        self.dealt = self.rows_per_batch
+        if processes > 1:
+            together = batches.size if batches.kind == "bags" else 1
+            self.rows_per_batch = self._deal(self.dealt // together)[0].numel() * together
 
     def epoch(self, epoch: int) -> EpochOrder:
         """The rows of one epoch."""
+        drawn = self._drawn(epoch)
+        return drawn if self.processes == 1 else self._dealt(drawn)
+
+    def _drawn(self, epoch: int) -> EpochOrder:
         if self.batches.kind == "bags":
             return self._bags(epoch)
         if self.batches.kind == "mix":
             return self._mix(epoch)
-        return _two_at_least(EpochOrder(self._shuffled(self.chosen, "order", epoch)), self.rows_per_batch)
+        return _two_at_least(EpochOrder(self._shuffled(self.chosen, "order", epoch)), self.dealt)
+
+    def _deal(self, count: int) -> tuple[Tensor, Tensor]:
+        """Numbers [processes, n] of the rows (or bags) of a batch that each process gets, and which are no padding."""
+        # As for a batch of one sample: no batch statistics of one row, unless it is always one.
+        least = 2 if self.batches.kind != "bags" and self.dealt > self.processes else 1
+        each = max(-(-count // self.processes), least)
+        number = torch.arange(each) * self.processes + torch.arange(self.processes)[:, None]
+        return number % count, number < count
+
+    def _dealt(self, drawn: EpochOrder) -> EpochOrder:
+        """The same batches, with the rows of each process together and as many in each."""
+        together = self.batches.size if self.batches.kind == "bags" else 1
+        full, rest = divmod(len(drawn.positions), self.dealt)
+        rows, real, bags = [], [], []
+        for start, batches, count in ((0, full, self.dealt), (full * self.dealt, 1, rest)):
+            if not batches or not count:
+                continue
+            numbers, whether = (one.flatten() for one in self._deal(count // together))
+            within = (numbers[:, None] * together + torch.arange(together)).flatten()
+            rows.append((start + torch.arange(batches)[:, None] * count + within).flatten())
+            real.append(whether.repeat_interleave(together).repeat(batches))
+            bags.append(torch.arange(len(numbers)).repeat_interleave(together).repeat(batches))
+        row, mask = torch.cat(rows), torch.cat(real)
+        return EpochOrder(
+            drawn.positions[row],
+            mask if drawn.mask is None else mask & drawn.mask[row],
+            None if drawn.bags is None else torch.cat(bags),
+            None if drawn.repeats is None else drawn.repeats[row],
+        )
 
     def _shuffled(self, positions: Tensor, *words: int | str) -> Tensor:
         return positions[order(key(*words, self.seed), self.index[positions])]

@@ -16,6 +16,7 @@ from noisyrun.data.samples import Samples
 from noisyrun.engine.network import Network
 from noisyrun.engine.precision import Precision
 from noisyrun.engine.views import Views
+from noisyrun.engine.world import ALONE, World
 from noisyrun.report.calibration import Calibration
 
 #: A probability of 0, of which there is no logarithm, counts as this one.
@@ -81,11 +82,13 @@ def predictions(
 
 
 @torch.no_grad()
-def probabilities(members: Sequence[Member], samples: Samples, views: Views) -> Iterator[tuple[Tensor, Tensor]]:
+def probabilities(
+    members: Sequence[Member], samples: Samples, views: Views, world: World = ALONE
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Positions [B] and probabilities float32 [B, C] of all samples in order, averaged over networks and views.
 
     Every network counts the same, and so does each of its views. Several networks that see samples alike share what is
-    read; sizes are made from the images as they are stored, never from one another.
+    read; sizes are made from the images as they are stored, never from one another. Each process yields its own part.
 
     Yields
     ------
@@ -93,7 +96,7 @@ def probabilities(members: Sequence[Member], samples: Samples, views: Views) -> 
         Softmax, or for a binary cross entropy the sigmoid, averaged; no more than a batch is held at a time.
     """
     sights = _sights(members, samples, views)
-    streams = [_batches(samples, group[0].view, side) for group, side in sights]
+    streams = [_batches(samples, group[0].view, side, _share(samples, world)) for group, side in sights]
     training = [member.network.training for member in members]
     for member in members:
         member.network.eval()
@@ -168,13 +171,14 @@ class Measured:
     by_class: list[float | None]
 
 
-def evaluate(network: Network, samples: Samples, view: View) -> Measured:
+def evaluate(network: Network, samples: Samples, view: View, world: World = ALONE) -> Measured:
     """How good the predictions of one network are, on samples as they are; see `measure`."""
-    return measure(samples, predictions(network, samples, view), view.device, logits=True)
+    predicted = predictions(network, samples, view, rows=_share(samples, world))
+    return measure(samples, predicted, view.device, logits=True, world=world)
 
 
 def evaluate_together(
-    members: Sequence[Member], splits: Mapping[str, Samples | None], views: Views
+    members: Sequence[Member], splits: Mapping[str, Samples | None], views: Views, world: World = ALONE
 ) -> dict[str, dict[str, float]]:
     """How good the averaged predictions of several networks and views are, by split: numbers of `measure`.
 
@@ -184,13 +188,18 @@ def evaluate_together(
     for name, samples in splits.items():
         if samples is None or not len(samples) or (name == "val" and not all(member.own_val for member in members)):
             continue
-        predicted = probabilities(members, samples, views)
-        found[name] = measure(samples, predicted, members[0].view.device, logits=False).numbers
+        predicted = probabilities(members, samples, views, world)
+        found[name] = measure(samples, predicted, members[0].view.device, logits=False, world=world).numbers
     return found
 
 
 def measure(
-    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, *, logits: bool
+    samples: Samples,
+    predicted: Iterable[tuple[Tensor, Tensor]],
+    device: torch.device,
+    *,
+    logits: bool,
+    world: World = ALONE,
 ) -> Measured:
     """How good predictions are; samples without a label are left out. The device is waited for at the end alone.
 
@@ -200,13 +209,15 @@ def measure(
         Positions [B] and scores [B, C], higher is likelier.
     logits
         Whether scores are logits; probabilities otherwise.
+    world
+        The processes each of which predicts its part of the samples; all of them get the measures.
     """
     measured = _measure_several if samples.task.multi else _measure_one
-    return measured(samples, predicted, device, logits)
+    return measured(samples, predicted, device, logits, world)
 
 
 def _measure_one(
-    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, logits: bool
+    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, logits: bool, world: World
 ) -> Measured:
     classes = samples.task.num_classes
     labels = samples.labels.single.to(device)
@@ -221,6 +232,9 @@ def _measure_one(
             hits5 += (scores.topk(5, dim=1).indices == truth[:, None]).sum()
         if fit is not None:
             fit.add(scores.log_softmax(1) if logits else scores.clamp(min=_TINY).log(), truth)
+    hits, hits5 = world.total(hits), world.total(hits5)
+    if fit is not None:
+        fit.join(world.total)
     known = samples.labels.single[samples.labels.single != PAD]
     counts = torch.bincount(known, minlength=classes).tolist()
     total, right = max(1, len(known)), hits.tolist()
@@ -233,12 +247,12 @@ def _measure_one(
 
 
 def _measure_several(
-    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, logits: bool
+    samples: Samples, predicted: Iterable[tuple[Tensor, Tensor]], device: torch.device, logits: bool, world: World
 ) -> Measured:
     from noisyrun.report import metrics
 
     classes = samples.task.num_classes
-    scores = torch.cat([scores.cpu() for _, scores in predicted])
+    scores = world.gather(torch.cat([torch.zeros(0, classes), *(scores.cpu() for _, scores in predicted)]))
     truth, known = samples.labels.multi_hot(classes).bool(), samples.labels.known_mask(classes)
     by_class = metrics.average_precisions(scores, truth, known)
     mean_ap = metrics.mean(by_class)
@@ -260,13 +274,24 @@ def _of_pairs(scores: Tensor, truth: Tensor, logits: bool) -> tuple[Tensor, Tens
 
 
 @torch.no_grad()
-def top_predictions(network: Network, samples: Samples, view: View, top: int) -> tuple[Tensor, Tensor]:
+def top_predictions(
+    network: Network, samples: Samples, view: View, top: int, world: World = ALONE
+) -> tuple[Tensor, Tensor]:
     """The most probable classes int64 [N, K] and their probabilities float32 [N, K], on the CPU."""
-    count = min(top, samples.task.num_classes)
-    classes = torch.empty(len(samples), count, dtype=torch.int64)
-    probs = torch.empty(len(samples), count)
-    for positions, logits in predictions(network, samples, view):
+    count, own = min(top, samples.task.num_classes), world.share(len(samples))
+    classes = torch.empty(len(own), count, dtype=torch.int64)
+    probs = torch.empty(len(own), count)
+    for positions, logits in predictions(network, samples, view, rows=_share(samples, world)):
         scores = logits.sigmoid() if samples.task.loss == "binary-cross-entropy" else logits.softmax(1)
         best = scores.topk(count, dim=1)
-        classes[positions.cpu()], probs[positions.cpu()] = best.indices.cpu(), best.values.cpu()
-    return classes, probs
+        rows = positions.cpu() - own.start
+        classes[rows], probs[rows] = best.indices.cpu(), best.values.cpu()
+    return world.gather(classes), world.gather(probs)
+
+
+def _share(samples: Samples, world: World) -> Tensor | None:
+    """Positions of the samples that this process predicts; None where there is no other."""
+    if world.size == 1:
+        return None
+    own = world.share(len(samples))
+    return torch.arange(own.start, own.stop)

@@ -52,6 +52,9 @@ class StopRequest:
 
     Attributes
     ----------
+    alone
+        Whether this process is the whole run. One of several stops at once where they have not agreed on a place: what
+        each of them has would not be all of one moment.
     requested
         Whether a signal arrived.
     signal
@@ -59,6 +62,7 @@ class StopRequest:
     """
 
     def __init__(self) -> None:
+        self.alone = True
         self.requested = False
         self.signal: int = signal.SIGINT
         self._before: dict[int, Any] = {}
@@ -79,9 +83,10 @@ class StopRequest:
         Raises
         ------
         Interrupted
+            AtOnce where there are other processes.
         """
         if self.requested:
-            raise Interrupted(signal=self.signal)
+            raise (Interrupted if self.alone else AtOnce)(signal=self.signal)
 
     def between(self, items: Iterable[T]) -> Iterator[T]:
         """The items; before each, `check`."""

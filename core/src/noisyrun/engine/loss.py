@@ -24,6 +24,7 @@ def step_loss(
     loss: LossName = "cross-entropy",
     multi: bool = False,
     smoothing: float = 0.0,
+    count: Tensor | None = None,
 ) -> Tensor:
     """Σ_i [(1−α_i)·w(i,y_i)·ℓ(y_i) + α_i·Σ_k v_ik·w(i,ŷ_ik)·ℓ(ŷ_ik)] / B.
 
@@ -47,6 +48,8 @@ def step_loss(
     smoothing
         s: cross entropy mixes in the uniform distribution, (1−s)·ℓ(y) + s·mean_c ℓ(c); binary cross entropy
         draws its targets to (1−s)·t + s/2.
+    count
+        B in place of that of these samples: a scalar, where they are a part of the batch; see `counted`.
 
     Returns
     -------
@@ -55,12 +58,33 @@ def step_loss(
     """
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     if multi and loss == "binary-cross-entropy":
-        values, counted = _multi_label(logits, labels, targets, weights, target_weights, smoothing)
+        values, counts = _multi_label(logits, labels, targets, weights, target_weights, smoothing)
     else:
-        values, counted = _single_label(logits, labels, targets, weights, target_weights, loss, smoothing)
+        values, counts = _single_label(logits, labels, targets, weights, target_weights, loss, smoothing)
     if mask is not None:
-        counted = counted & mask
-    return torch.where(counted, values, 0.0).sum() / counted.sum().clamp(min=1)
+        counts = counts & mask
+    return torch.where(counts, values, 0.0).sum() / (counts.sum().clamp(min=1) if count is None else count)
+
+
+def counted(
+    labels: Labels,
+    targets: Targets | None = None,
+    mask: Tensor | None = None,
+    *,
+    num_classes: int,
+    loss: LossName = "cross-entropy",
+    multi: bool = False,
+) -> Tensor:
+    """bool [B]: the samples that `step_loss` takes the mean over."""
+    pairs = multi and loss == "binary-cross-entropy"
+
+    def carries(one: Labels) -> Tensor:
+        return (one.known_mask(num_classes) if pairs else one.classes != PAD).any(1)
+
+    counts = carries(labels)
+    if targets is not None:
+        counts = counts | ((targets.alpha > 0) & carries(Labels(targets.classes, targets.known)))
+    return counts if mask is None else counts & mask
 
 
 def _single_label(

@@ -14,6 +14,7 @@ from noisyrun.api.labels import Labels, Targets
 from noisyrun.api.online import Batch, OnlinePart
 from noisyrun.api.task import Task
 from noisyrun.engine.loss import step_loss
+from noisyrun.engine.world import World
 from noisyrun.methods import Methods
 
 
@@ -24,7 +25,9 @@ class Step:
     Attributes
     ----------
     batch
-        What online parts see; None when the network has none.
+        What online parts see; None when the network has none. On several processes the whole batch, of all of them.
+    count
+        What the loop's loss is divided by, where other processes have samples of the batch, too; see `LabelTables`.
     """
 
     labels: Labels
@@ -33,6 +36,7 @@ class Step:
     weights: Tensor | None = None
     target_weights: Tensor | None = None
     batch: Batch | None = None
+    count: Tensor | None = None
 
 
 class Network(nn.Module):
@@ -90,6 +94,8 @@ class Network(nn.Module):
         self._active = self._online
         #: The extractor neither learns nor updates its statistics.
         self.frozen = False
+        #: The processes that share each batch.
+        self.world = World()
 
     @property
     def replaces_loss(self) -> bool:
@@ -170,6 +176,10 @@ class Network(nn.Module):
     def forward(self, inputs: Tensor, step: Step, given_features: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a step, and its terms by name (``loop``, ``KEY.NAME``).
 
+        On several processes the mean over them is the loss of the whole batch, of which each has a part of the samples.
+        Online parts see all of it in every process, so that whatever they make of a batch stays what it is; the
+        gradient of each sample's features finds its way back.
+
         Parameters
         ----------
         inputs
@@ -189,7 +199,10 @@ class Network(nn.Module):
                 loss=self.task.loss,
                 multi=self.task.multi,
                 smoothing=self.label_smoothing,
+                count=step.count,
             )
+        if self._active:
+            features, logits = self.world.rows(features), self.world.rows(logits)
         for key, method in self._active.items():
             assert step.batch is not None
             for name, term in method.loss(self.parts[_module_name(key)], step.batch, features, logits).items():

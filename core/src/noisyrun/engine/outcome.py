@@ -38,7 +38,7 @@ class Outcome:
     seen
         Training samples seen, each as often as it was.
     peak_memory
-        Bytes, peak resident memory of the process, and of the GPU where there is one.
+        Bytes, peak resident memory of the process, and of the GPU where there is one; of several processes the most.
     energy
         Joules from the first epoch to the last, by kind of device, where they can be read.
     view

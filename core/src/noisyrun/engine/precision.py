@@ -91,6 +91,11 @@ def deterministic(wanted: bool, device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = before[2:]
 
 
+def seed_of_process(seed: int, rank: int) -> int:
+    """The seed from which a process draws what it needs in its steps: the run's own for the first."""
+    return seed if rank == 0 else _mix(seed, -1 - rank)
+
+
 def seed_step(seed: int, step: int) -> None:
     """Seed torch's global generators for one step.
 

@@ -127,6 +127,25 @@ def batches_of(stage: Stage, agreed: Batches) -> Batches:
     return UNIFORM if drawn.kind == "mix" and stage.samples == "clean" else drawn
 
 
+def refuse_small_batches(stages: Sequence[Stage], batch_size: int, agreed: Batches, processes: int) -> None:
+    """Refuse batches of which some process would never get a sample.
+
+    Raises
+    ------
+    UserError
+        Naming the size.
+    """
+    for stage in stages:
+        drawn, size = batches_of(stage, agreed), stage.batch_size or batch_size
+        parts = max(1, size // drawn.size) if drawn.kind == "bags" else size
+        if parts < processes:
+            what = f"{parts} bags of {drawn.size}" if drawn.kind == "bags" else f"{parts} samples"
+            raise UserError(
+                f"--batch-size {size}: a batch is shared by all processes, and {what} are too few for {processes} "
+                f"of them; give at least {processes * size // parts}, or start fewer"
+            )
+
+
 def select(stage: Stage, samples: Samples, state: LabelState) -> Tensor | None:
     """Positions a stage trains on, int64 [n] ascending; None for all.
 

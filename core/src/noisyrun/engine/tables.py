@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,8 +10,10 @@ from torch import Tensor
 from noisyrun.api.labels import PAD, Labels, Targets, scatter
 from noisyrun.api.online import Batch
 from noisyrun.api.stage import Stage
+from noisyrun.data.loader import Rows
 from noisyrun.data.samples import Samples
 from noisyrun.engine.label_state import LabelState
+from noisyrun.engine.loss import counted
 from noisyrun.engine.network import Step
 
 
@@ -72,6 +74,23 @@ class LabelTables:
             target_weights=None if self.target_weights is None else self.target_weights[positions],
         )
         return self._for_parts(step, positions, mask, bags) if for_parts else step
+
+    def part_of(self, whole: Rows, step: Step, processes: int, *, for_parts: bool) -> Step:
+        """What the loss of a step needs where its samples are a part of a batch that several processes share.
+
+        Gradients are averaged over the processes: each counts as if its share of the batch's labels were of a batch.
+        """
+        shared = self.step(whole.positions, whole.mask, whole.bags, for_parts=for_parts)
+        task = self.samples.task
+        counts = counted(
+            shared.labels,
+            shared.targets,
+            shared.mask,
+            num_classes=task.num_classes,
+            loss=task.loss,
+            multi=task.multi,
+        )
+        return replace(step, batch=shared.batch, count=counts.sum().clamp(min=1) / processes)
 
     def _for_parts(self, step: Step, positions: Tensor, mask: Tensor, bags: Tensor | None) -> Step:
         """The same, with what online parts see."""

@@ -16,11 +16,11 @@ from torch import Tensor
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult
 from noisyrun.api.needs import UNIFORM, Batches
 from noisyrun.api.phase import Phase
-from noisyrun.api.side_info import SideInfo
+from noisyrun.api.side_info import SideInfo, SideInfoEncoder
 from noisyrun.api.stage import Stage
 from noisyrun.bank.sizes import parse_memory
 from noisyrun.config.settings import RunSettings
-from noisyrun.data.loader import TrainLoader
+from noisyrun.data.loader import LoadedBatch, TrainLoader
 from noisyrun.data.samples import Data
 from noisyrun.engine import checkpoint, persist, stages
 from noisyrun.engine.clock import Stopwatch, peak_memory
@@ -30,14 +30,16 @@ from noisyrun.engine.features import FeatureSource
 from noisyrun.engine.interrupt import Interrupted, StopRequest
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
-from noisyrun.engine.network import build_network
+from noisyrun.engine.network import Step, build_network
 from noisyrun.engine.optim import make_optimizer, set_rate
 from noisyrun.engine.outcome import Outcome
-from noisyrun.engine.precision import Precision, deterministic, seed_build, seed_step
+from noisyrun.engine.parallel import Agreement, share_buffers, share_warnings, spread, wrapped
+from noisyrun.engine.precision import Precision, deterministic, seed_build, seed_of_process, seed_step
 from noisyrun.engine.progress import Progress
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.watch import LossWatch
 from noisyrun.engine.work import Work
+from noisyrun.engine.world import ALONE, World
 from noisyrun.files import writing
 from noisyrun.methods import Methods
 from noisyrun.report.console import Console
@@ -63,6 +65,8 @@ class Trainer:
         The resolved configuration, JSON values: a checkpoint of another one is refused.
     observers, console
         Who is told how it goes.
+    world
+        The processes that train together. All of them call `run`; the first alone writes.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Trainer:
         config: Mapping[str, Any] | None = None,
         observers: Observers | None = None,
         console: Console | None = None,
+        world: World = ALONE,
     ) -> None:
         self.settings = settings
         self.methods = methods
@@ -90,12 +95,15 @@ class Trainer:
         self.config = dict(config or {})
         self.console = console or Console(quiet=True)
         self.observers = observers or Observers({}, self.console.warn)
+        self.world = world
+        self.seed = seed_of_process(settings.seed, world.rank)
 
         self.progress = Progress()
         self.clock = Stopwatch(self.progress.seconds)
         self.state = LabelState.initial(data.train.labels)
         self.precision = Precision(settings.train.amp, device)
         self.stop = StopRequest()
+        self.agreed = Agreement(world, settings.train.log_every)
         self.kept: dict[str, tuple[Tensor, Tensor]] = {}
         self.snapshots: dict[str, dict[str, Tensor]] = {}
         self.selected: Tensor | None = None
@@ -120,7 +128,7 @@ class Trainer:
         UserError
             When a loss is not finite, or a checkpoint does not fit.
         """
-        if self.folder is not None:
+        if self.folder is not None and self.world.first:
             with writing(self.folder):
                 self.folder.mkdir(exist_ok=True)
         gpus = [self.device] if self.device.type == "cuda" else []
@@ -129,17 +137,28 @@ class Trainer:
             deterministic(self.settings.train.deterministic, self.device),
             StopRequest() as self.stop,
         ):
+            self.stop.alone = self.world.size == 1
             self.build()
-            if resume and self.path is not None and self.path.exists():
-                persist.restore_trainer(self, checkpoint.load(self.path), self.path)
-            self.energy = EnergyMeter(self.device, self.progress.energy, resumed=self.progress.steps > 0)
+            if resume and self.path is not None:
+                self._restore(self.path)
+            if self.world.size > 1:
+                self.progress.energy.clear()  # counters tell of one machine and one GPU
+            begun = self.progress.steps > 0 or self.world.size > 1
+            self.energy = EnergyMeter(self.device, self.progress.energy, resumed=begun)
             try:
                 self._run_stages()
             except Interrupted:
                 self._save()
                 raise
-        self.stop.check()  # asked for when nothing was left to do here, but for whoever called
+        if self.world.any(self.stop.requested):  # when nothing was left to do here, but for whoever called
+            raise Interrupted(signal=self.stop.signal)
         return self._outcome()
+
+    def _restore(self, path: Path) -> None:
+        """Go on from a checkpoint, which the first process reads for all; from nothing where there is none."""
+        saved = self.world.broadcast(checkpoint.load(path) if self.world.first and path.exists() else None)
+        if saved is not None:
+            persist.restore_trainer(self, saved, path)
 
     def _run_stages(self) -> None:
         left = self.stages[self.progress.stage :]
@@ -177,7 +196,7 @@ class Trainer:
 
     def _train_epoch(self, work: Work, tables: LabelTables) -> None:
         at, began = self.progress, time.perf_counter()
-        watch = LossWatch(self.settings.train.log_every, self.device, at.loss)
+        watch = LossWatch(self.settings.train.log_every, self.device, at.loss, self.world)
         before = at.epoch * work.loader.steps_per_epoch
         last = min(work.loader.steps_per_epoch, work.steps - before)
         batches = itertools.islice(work.loader.epoch(at.epochs, at.step), last - at.step)
@@ -187,10 +206,10 @@ class Trainer:
                 self._stop_if_asked(watch, began)
                 rate = work.rate(at.epoch, before + at.step)
                 set_rate(work.optimizer, rate)
-                seed_step(self.settings.seed, at.steps)
-                step = tables.step(batch.positions, batch.mask, batch.bags, for_parts=self.network.has_parts)
+                seed_step(self.seed, at.steps)
+                step = self._step(tables, batch)
                 with self.precision.autocast():
-                    loss, terms = self.network(batch.inputs, step, work.given_features)
+                    loss, terms = work.model(batch.inputs, step, work.given_features)
                 self.precision.step(loss, work.optimizer, work.settings.clip, work.parameters)
                 watch.add(at.steps, rate, loss, terms, batch, tables)
                 self.energy.tick()
@@ -200,9 +219,15 @@ class Trainer:
             self._take(watch)
         at.epoch_seconds += time.perf_counter() - began
 
+    def _step(self, tables: LabelTables, batch: LoadedBatch) -> Step:
+        whole, parts = batch.whole, self.network.has_parts
+        step = tables.step(batch.positions, batch.mask, batch.bags, for_parts=parts and whole is None)
+        return step if whole is None else tables.part_of(whole, step, self.world.size, for_parts=parts)
+
     def _finish_epoch(self, work: Work) -> None:
         """Evaluate, tell, and stand at the beginning of the next epoch."""
         at = self.progress
+        share_buffers(self.network, self.world)
         record: dict[str, Any] = {
             "stage": work.stage.name,
             "epoch": at.epochs + 1,
@@ -215,6 +240,7 @@ class Trainer:
             record |= self._evaluate(work)
         at.epoch, at.epochs = at.epoch + 1, at.epochs + 1
         at.step, at.loss, at.epoch_seconds, at.labelled = 0, 0.0, 0.0, False
+        share_warnings(self.console, self.world)
         at.history.append(record)
         metrics = {name: float(value) for name, value in record.items() if name not in ("stage", "epoch", "step")}
         result = EpochResult(work.stage.name, at.epochs, at.steps, metrics)
@@ -226,10 +252,12 @@ class Trainer:
         at = self.progress
         found: dict[str, float] = {}
         by_class = at.by_class
+        # Several processes stop where all do, at the next step: stopping here would lose the epoch.
+        view = work.view if self.world.size == 1 else replace(work.view, watch=iter)
         with self.clock("evaluate"):
             for name, split in (("val", self.data.val), ("test", self.data.test)):
                 if split is not None and len(split):
-                    measured = evaluate(self.network, split, work.view)
+                    measured = evaluate(self.network, split, view, self.world)
                     found |= {f"{name}_{measure}": value for measure, value in measured.numbers.items()}
                     if name == "test":
                         by_class = measured.by_class
@@ -254,10 +282,18 @@ class Trainer:
         try:
             with self.clock("label_phase"), self._or_again():
                 self.state = run_label_phase(
-                    bank, self.methods, side, phase, self.settings, self.data.train.truth, self.console.warn
+                    bank,
+                    self.methods,
+                    side,
+                    phase,
+                    self.settings,
+                    self.data.train.truth,
+                    self.console.warn,
+                    world=self.world,
                 )
         finally:
             bank.close()
+        share_warnings(self.console, self.world)
         metrics = {**self.state.metrics, **logged, "seconds": time.perf_counter() - began}
         at.rounds.append({"stage": stage.name, "round": at.rounds_done, "epoch": at.epochs, **metrics})
         result = LabelPhaseResult(stage.name, at.rounds_done, at.epochs, metrics)
@@ -300,9 +336,22 @@ class Trainer:
             phase = replace(self._phase(self.stages[0], {}), round=0, epoch=0, previous=None)
             with self.clock("label_phase"), self._or_again():
                 for encoder in self.methods.side_info:
-                    side = encoder(self.data.task, self.data.train.labelled_text, side, phase.of(encoder.key))
+                    side = self._encoded(encoder, side, phase.of(encoder.key))
             self._side = side
         return self._side
+
+    def _encoded(self, encoder: SideInfoEncoder[Any], side: SideInfo, phase: Phase) -> SideInfo:
+        """What an encoder adds. What it trains the first process trains, and the others restore."""
+        task, text = self.data.task, self.data.train.labelled_text
+        if self.world.size == 1:
+            return encoder(task, text, side, phase)
+        made = encoder(task, text, side, phase) if self.world.first else None
+        state = self.world.broadcast(dict(encoder.state_dict()))
+        if made is not None:
+            return made
+        if state:
+            encoder.load_state_dict(state)
+        return encoder(task, text, side, phase)
 
     def _enter(self, stage: Stage) -> None:
         """Put the stage's starting weights in place, and choose what trains."""
@@ -337,12 +386,15 @@ class Trainer:
             positions=self.selected,
             resolution=stage.resolution,
             workers=self.settings.data.workers,
+            rank=self.world.rank,
+            processes=self.world.size,
         )
         at.lengths[stage.name] = epochs, steps = stages.length(stage, loader.steps_per_epoch)
         start, total = stages.schedule_place(self.stages, number, self._lengths())
         optimizer = self._optimizer_of(number)
         return Work(
             stage=stage,
+            model=wrapped(self.network, self.world),
             loader=loader,
             view=view,
             epochs=epochs,
@@ -370,7 +422,9 @@ class Trainer:
         if stage.keep_predictions is not None:
             with self.clock("features"):
                 top = self.settings.bank.top
-                self.kept[stage.keep_predictions] = top_predictions(self.network, self.data.train, view, top)
+                self.kept[stage.keep_predictions] = top_predictions(
+                    self.network, self.data.train, view, top, self.world
+                )
         self._keep_snapshot(f"stage:{stage.name}")
         self.progress.next_stage()
 
@@ -410,15 +464,16 @@ class Trainer:
             label_smoothing=train.label_smoothing,
             own_head=not all(stage.online for stage in self.stages),
         )
+        spread(network, self.world, self.device, self.console)
         # Convolutions are quicker so on GPUs, and by a quarter on the CPU (32-pixel images).
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         if train.compile:
             self.network.extractor.compile()
-        self.features = FeatureSource(self.network, self.data.train, self.settings, self.folder)
+        self.features = FeatureSource(self.network, self.data.train, self.settings, self.folder, self.world)
         self._keep_snapshot("initial")
 
     def _stop_if_asked(self, watch: LossWatch, began: float) -> None:
-        if not self.stop.requested:
+        if not self.agreed(self.stop.requested):
             return
         self._take(watch)
         self.progress.epoch_seconds += time.perf_counter() - began
@@ -427,7 +482,7 @@ class Trainer:
     def _take(self, watch: LossWatch) -> None:
         """What the steps came to, read from the device."""
         at = self.progress
-        at.loss = float(watch.total)
+        at.loss = watch.mean()
         at.seen += watch.samples
 
     def _save(self) -> None:
@@ -435,12 +490,16 @@ class Trainer:
             return
         self.energy.read()
         with self.clock("checkpoint"):
-            checkpoint.save(self.path, persist.trainer_tree(self))
+            if self.world.first:
+                checkpoint.save(self.path, persist.trainer_tree(self))
+            self.world.wait()  # who leaves while the first one writes would have it killed
         self.observers.checkpoint(self.path, self.progress.epochs)
 
     def _outcome(self) -> Outcome:
         at = self.progress
         self.energy.read()
+        memory = peak_memory(self.device)
+        most = self.world.gather(torch.tensor([list(memory.values())])).amax(0).tolist()
         return Outcome(
             network=self.network,
             state=self.state,
@@ -450,7 +509,7 @@ class Trainer:
             rounds=tuple(at.rounds),
             seconds=dict(at.seconds),
             seen=at.seen,
-            peak_memory=peak_memory(self.device),
+            peak_memory=dict(zip(memory, most)),
             energy=dict(at.energy),
             view=self._view(stages.last_trained(self.stages, at.lengths)),
         )

@@ -11,6 +11,10 @@ from torch import Tensor
 from noisyrun.api.errors import UserError
 from noisyrun.data.loader import LoadedBatch
 from noisyrun.engine.tables import LabelTables
+from noisyrun.engine.world import ALONE, World
+
+#: A step that never comes.
+_NEVER = 2**62
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,18 @@ class LossWatch:
     ----------
     total
         Sum to go on from, of an epoch that was interrupted.
+    world
+        The processes that share the batches; the mean of their losses is that of a batch.
 
     Attributes
     ----------
     total
-        float32 scalar on the device: sum of the losses since the epoch began.
+        float32 scalar on the device: sum of this process's losses since the epoch began.
     """
 
-    def __init__(self, every: int, device: torch.device, total: float = 0.0) -> None:
+    def __init__(self, every: int, device: torch.device, total: float = 0.0, world: World = ALONE) -> None:
         self.every = every
+        self.world = world
         self.total = torch.tensor(total, device=device)
         self._samples = torch.zeros((), dtype=torch.int64, device=device)
         self._seen: list[_Seen] = []
@@ -49,7 +56,8 @@ class LossWatch:
         """Note a step's loss; every few steps, check those since the last check."""
         loss = loss.detach()
         self.total += loss
-        self._seen.append(_Seen(step, rate, loss, terms, batch.positions, batch.mask))
+        mask = batch.mask if batch.whole is None else batch.whole.mask
+        self._seen.append(_Seen(step, rate, loss, terms, batch.positions, mask))
         if len(self._seen) >= self.every:
             self.check(tables)
 
@@ -66,9 +74,18 @@ class LossWatch:
             return
         self._samples += _count(seen)
         finite = torch.isfinite(torch.stack([one.loss for one in seen])).tolist()
-        if all(finite):
+        bad = None if all(finite) else seen[finite.index(False)]
+        breaks = self.world.gather(torch.tensor([_NEVER if bad is None else bad.step]))
+        if int(breaks.min()) == _NEVER:
             return
-        raise UserError(_suspects(seen[finite.index(False)], tables))
+        if int(breaks.argmin()) != self.world.rank:
+            self.world.wait()  # for the process that knows why, to say so and to end the run
+        assert bad is not None
+        raise UserError(_suspects(bad, tables))
+
+    def mean(self) -> float:
+        """`total`, as the mean over the processes; waits for the device."""
+        return float(self.world.total(self.total)) / self.world.size
 
     @property
     def samples(self) -> int:

@@ -18,6 +18,8 @@ class Work:
     """What the epochs of a stage have in common."""
 
     stage: Stage
+    #: The network as the steps of the stage call it.
+    model: nn.Module
     loader: TrainLoader
     view: View
     epochs: int

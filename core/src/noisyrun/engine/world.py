@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,9 +17,17 @@ from torch import Tensor
 
 from noisyrun.api.errors import UserError
 from noisyrun.engine import checkpoint
+from noisyrun.torchrun import ToldElsewhere
 
 #: How long one process waits for another. What one process does alone (fitting a method, say) may take this long.
 _PATIENCE = timedelta(hours=6)
+#: Where processes that fail leave their reasons, and the number of the first of them, which tells the user.
+_REASON, _TELLER = "noisyrun/reason", "noisyrun/teller"
+#: What collective operations say when a process they wait for is gone.
+_GONE = ("gloo", "Connection closed", "Connection reset", "Broken pipe", "NCCL", "TCPStore")
+
+#: What the processes have in common even when some are gone; there is one at a time, as with the process group.
+_store: dist.Store | None = None
 
 
 @dataclass(frozen=True)
@@ -64,17 +73,56 @@ class World:
         return world
 
     @contextlib.contextmanager
-    def joined(self, device: torch.device) -> Iterator[None]:
-        """The process group, for the time of a block; none where there is one process."""
-        if self.size == 1:
+    def joined(self) -> Iterator[None]:
+        """The process group, for the time of a block; none where there is one process, or where one stands already.
+
+        Raises
+        ------
+        ToldElsewhere
+            In place of whatever ended the block, when another process has failed before this one: one reason is told
+            once, and what follows from it in the other processes not at all.
+        """
+        if self.size == 1 or dist.is_initialized():
             yield
             return
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=self.rank, world_size=self.size, timeout=_PATIENCE)
+        # With a GPU in use both: counts and texts stay on the CPU, gradients on their GPU.
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        global _store
+        store, _, _ = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_PATIENCE)))
+        dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=_PATIENCE)
+        _store = store
         try:
             yield
+        except (Exception, KeyboardInterrupt) as error:
+            told = self.explained(error)
+            if told is error:
+                raise
+            raise told from None
         finally:
+            _store = None
             dist.destroy_process_group()
+
+    def explained(self, error: BaseException) -> BaseException:
+        """The error itself where this process is to tell the user of it; else one that says what was told elsewhere.
+
+        What follows from another process's end is no reason: it is only told where none is known.
+        """
+        if _store is None or isinstance(error, ToldElsewhere):
+            return error
+        gone = _of_another(error)
+        reason = "another process of the run is gone: torchrun says which, and how it ended" if gone else str(error)
+        own = UserError(reason) if gone else error
+        try:
+            _store.set(f"{_REASON}/{self.rank}", reason or type(error).__name__)
+            teller = _store.compare_set(_TELLER, "", str(self.rank)).decode()
+            if teller == str(self.rank):
+                return own
+            reason = _store.get(f"{_REASON}/{teller}").decode()
+        except RuntimeError:  # the store went down with the machine it was on
+            return own
+        stop = 128 + getattr(own, "signal", signal.SIGINT)
+        code = 2 if isinstance(own, UserError) else stop if isinstance(own, KeyboardInterrupt) else 1
+        return ToldElsewhere(reason, code)
 
     @property
     def first(self) -> bool:
@@ -193,6 +241,48 @@ class World:
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""
         return flag if self.size == 1 else bool(self.total(torch.tensor(int(flag))))
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Every process's rows, in the order of ranks, to all, on the values' device; gradients flow back.
+
+        Parameters
+        ----------
+        values
+            [R, …]; R is the same in every process.
+
+        Returns
+        -------
+        Tensor
+            [size·R, …]. The gradient of each row is the sum of what all processes make of it.
+        """
+        if self.size == 1:
+            return values
+        gathered: Tensor = _Rows.apply(values, self)  # type: ignore[no-untyped-call]
+        return gathered
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, world: World) -> Tensor:
+        ctx.world = world
+        own = values.detach().contiguous()
+        parts = [torch.empty_like(own) for _ in range(world.size)]
+        dist.all_gather([_bytes(part) for part in parts], _bytes(own))
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        # Half precision is no type to sum in, nor one that every backend sums.
+        whole = ctx.world.total(gradient.float().contiguous())
+        return whole.chunk(ctx.world.size)[ctx.world.rank].to(gradient.dtype), None
+
+
+def _of_another(error: BaseException) -> bool:
+    """Whether this is what a collective operation says when another process is gone."""
+    if isinstance(error, dist.DistError):
+        return True
+    return type(error) is RuntimeError and any(sign in str(error) for sign in _GONE)
 
 
 #: A run of one process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -79,6 +80,10 @@ class Calibration:
         self._bins.index_add_(0, bins, torch.where(known[:, None], counts, zero))
         self._nll += torch.where(known, nll, zero).sum()
         self._brier += torch.where(known, brier, zero).sum()
+
+    def join(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Take in what other processes added, by a function that sums a tensor over all of them."""
+        self._bins, self._nll, self._brier = total(self._bins), total(self._nll), total(self._brier)
 
     def measures(self) -> dict[str, float]:
         """``ece``, ``nll`` (nats) and ``brier``, means over what was added; what is not finite is left out."""

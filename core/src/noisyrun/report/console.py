@@ -170,6 +170,21 @@ class Console:
             self._bars = None
 
 
+class Muted(Console):
+    """Says nothing and keeps warnings: of a process beside the one that talks to the user."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
+    def warn(self, line: str) -> None:
+        """Keep a warning, for the process that talks."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def results(self, summary: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
 class _Outlived:
     """A stream whose end is not the run's: a terminal that was closed, a full disk, a reader that has gone.
 

@@ -1,0 +1,100 @@
+"""What ``torchrun`` tells a command that it started in several processes, and what it wants to be told. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from noisyrun.api.errors import NoisyrunError, UserError
+from noisyrun.run_folder import CONFIG, RunFolder
+
+#: Verbs that several processes can share.
+SHARED = ("run", "resume")
+
+_NEEDED = "torchrun --max-restarts: a run that starts again can only be found by its folder; name it with --out DIR"
+
+
+class ToldElsewhere(NoisyrunError):
+    """The run ended, and another of its processes has said why: the message is what that one said.
+
+    Attributes
+    ----------
+    code
+        Exit code of the process.
+    """
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def several() -> bool:
+    """Whether ``torchrun`` started this process, beside others."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def together(verb: str, main: Callable[[list[str]], int], words: list[str]) -> int:
+    """Run a verb in this process, together with the others.
+
+    Raises
+    ------
+    UserError
+        When the verb is not one for several processes.
+    ToldElsewhere
+        When the run ended for a reason that another process has told.
+    """
+    from noisyrun.engine.world import World
+
+    world = World.of_environment()
+    with world.joined():
+        if verb not in SHARED:
+            raise UserError(f"torchrun: {verb} is for one process; several can share a run, and noisyrun resume")
+        if {"--help", "-h"} & set(words) and not world.first:
+            return 0
+        return main(words)
+
+
+def leave_reason(reason: str) -> None:
+    """Write why this process fails where ``torchrun`` looks for it, so that its summary has the reason in one line."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file is None:
+        return
+    told = {"message": reason, "extraInfo": {"timestamp": str(int(time.time()))}}
+    with suppress(OSError):
+        Path(file).write_text(json.dumps({"message": told}), encoding="utf-8")
+
+
+def folder_of_restart(
+    out: Path | None, same: Callable[[Mapping[str, Any]], bool], warn: Callable[[str], object]
+) -> RunFolder | None:
+    """The folder in which a restarted command goes on; None where a new run begins.
+
+    Parameters
+    ----------
+    out
+        What ``--out`` names.
+    same
+        Whether a configuration is the one that is to be run: another run is not gone on with.
+    warn
+        Is told, at the first start, that a restart would not find the run.
+
+    Raises
+    ------
+    UserError
+        When this is a restart and there is no ``--out``.
+    """
+    if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        if out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+            warn(_NEEDED)
+        return None
+    if out is None:
+        raise UserError(_NEEDED)
+    if not (out / CONFIG).is_file():
+        return None
+    folder = RunFolder.open(out)
+    return folder if same(folder.config()) else None
