@@ -35,6 +35,15 @@ def test_what_is_wrong_is_a_line_each_and_ends_with_one(photos, capsys):
     assert main(["data", "check", str(photos), "--images", "none"]) == 0
 
 
+def test_of_a_large_set_a_sample_is_decoded_unless_all_are_asked_for(photos, capsys, monkeypatch):
+    monkeypatch.setattr("noisyrun.data.check._SAMPLE", 2)
+    (photos / "train" / "cat" / "1.png").write_bytes(b"x")
+    assert main(["data", "check", str(photos)]) == 0
+    assert "6, 2 decoded (--images all decodes the others, too)" in capsys.readouterr().out
+    assert main(["data", "check", str(photos), "--images", "all"]) == 1
+    assert "1 of 6 images cannot be read" in capsys.readouterr().out
+
+
 def test_a_layout_is_named_with_its_problems(tmp_path, capsys):
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "imagelist.tsv").write_text("class_name/key\nramen/1.jpg\n")

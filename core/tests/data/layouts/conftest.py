@@ -32,8 +32,8 @@ def change():
 def read():
     """Reads a data set as a run does."""
 
-    def read(root: Path, **data):
-        return load(RunSettings(dataset=str(root), data=DataSettings(**{"val": 0, **data})))
+    def read(path: Path, /, **data):
+        return load(RunSettings(dataset=str(path), data=DataSettings(**{"val": 0, **data})))
 
     return read
 

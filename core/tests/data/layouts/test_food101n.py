@@ -1,6 +1,8 @@
 import pytest
 
 from noisyrun.api import UserError
+from noisyrun.config.settings import DataSettings, RunSettings
+from noisyrun.data import load
 
 
 def test_images_verification_and_the_test_set_beside_it_are_read(food, read):
@@ -77,3 +79,48 @@ def test_images_that_stand_twice_and_verdicts_that_differ_are_warnings(food, che
 def test_a_list_with_a_header_alone_is_a_problem(food, check, rewrite):
     rewrite(food / "meta" / "imagelist.tsv", lambda rows: rows[:1])
     assert any("imagelist.tsv names no image" in line for line in check(food).problems)
+
+
+def _verified(food, verify):
+    return load(RunSettings(dataset=str(food), verify=verify, data=DataSettings(val=0))).train.verified.tolist()
+
+
+def test_verification_labels_of_held_out_classes_are_left_out(food):
+    held_out = food / "meta" / "classes_heldout_50.txt"
+    assert _verified(food, f"all:@{held_out}") == [0, 1, 0, 1] + [-1] * 8
+    assert _verified(food, "all:waffles") == [-1] * 8 + [1, 1, -1, -1]
+    assert _verified(food, "1/class").count(-1) == 10
+    assert _verified(food, "all") == [0, 1, 0, 1, -1, -1, -1, -1, 1, 1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (["apple_pie 1", "waffles 0"], "'apple_pie 1' is no class and 0 (held out) or 1 with a tab between"),
+        (["apple_pie\t1", "baby_back_ribs\t0"], "its classes are not those of classes.txt: waffles"),
+        (["apple_pie\t1", "baby_back_ribs\t0", "waffles\t1", "ramen\t0"], "are not those of classes.txt: ramen"),
+    ],
+)
+def test_lists_of_held_out_classes_are_checked(food, check, rewrite, rows, message):
+    rewrite(food / "meta" / "classes_heldout_30.txt", lambda _: rows)
+    problems = check(food).problems
+    assert any(message in line for line in problems), problems
+
+
+def test_as_many_classes_are_held_out_as_the_name_says(food, check, rewrite):
+    names = [f"dish_{n:03d}" for n in range(98)]
+    for file in ("classes.txt", *(f"classes_heldout_{count}.txt" for count in (10, 30, 50, 70))):
+        end = "" if file == "classes.txt" else "\t0"
+        rewrite(food / "meta" / file, lambda rows, end=end: [*rows, *(name + end for name in names)])
+    problems = check(food).problems
+    assert [line.rpartition("/")[2] for line in problems if "held out" in line] == [
+        f"classes_heldout_{count}.txt: 99 classes are held out, not {count}" for count in (10, 30, 50, 70)
+    ]
+
+
+def test_a_folder_of_images_may_be_a_link_to_another_disk(food, read, check, tmp_path):
+    whole = read(food)
+    (food / "images").rename(tmp_path / "disk")
+    (food / "images").symlink_to(tmp_path / "disk")
+    assert check(food).problems == []
+    assert (read(food).train.images.pixels == whole.train.images.pixels).all()

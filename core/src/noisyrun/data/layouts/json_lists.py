@@ -81,15 +81,14 @@ class _Stream:
             try:
                 value, end = self._decoder.raw_decode(self._held, self._at)
                 # A number at the end of what is held may go on: 1. before 5.
-                open_end = end == len(self._held) or (
-                    isinstance(value, int | float) and len(self._held) - end < _NUMBER
-                )
-                if not open_end or not self._more():
+                left = len(self._held) - end
+                if self._ended or left >= (_NUMBER if isinstance(value, int | float) else 1):
                     self._at = end
                     return value
             except json.JSONDecodeError:
-                if not self._more():
+                if self._ended:
                     raise
+            self._more()
             if len(self._held) - self._at > MAX_ENTRY:
                 raise UserError(
                     f"{self.file}: one entry is longer than {MAX_ENTRY >> 20} million characters: not read into memory"

@@ -159,11 +159,8 @@ def _of(pairs: _Pairs, rows: np.ndarray, n: int, start: int) -> _Pairs:
 
 
 def _lists(pairs: _Pairs, chosen: np.ndarray, n: int) -> pa.LargeListArray:
-    """Classes of each of n images, among some of the pairs, bool [L]."""
+    """Classes of each of n images, among some of the pairs, bool [L], which stand in order."""
     rows, classes = pairs.rows[chosen], pairs.classes[chosen]
-    if (np.diff(rows) < 0).any():
-        order = np.argsort(rows, kind="stable")
-        rows, classes = rows[order], classes[order]
     ends = np.concatenate([[0], np.bincount(rows, minlength=n).cumsum()])
     return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(classes, pa.int32()))
 
@@ -282,7 +279,7 @@ def _pairs(file: Path, images: _Images, classes: pa.Array, found: Findings, judg
     if not parts:
         raise UserError(f"{file} holds no label")
     pairs = _Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    return _once(pairs, len(classes), file, found) if judged else pairs
+    return _once(pairs, len(classes), file, found)
 
 
 def _right_source(file: Path, sources: set[str], judged: bool, found: Findings) -> None:
@@ -309,17 +306,17 @@ def _confidence(column: pa.Array, file: Path, judged: bool) -> np.ndarray:
 
 
 def _once(pairs: _Pairs, num_classes: int, file: Path, found: Findings) -> _Pairs:
-    """Each pair once; one that is judged both ways is left out."""
-    keys = pairs.rows.astype(np.int64) * num_classes + pairs.classes
-    unique, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    if len(unique) == len(keys):
-        return pairs
-    held = np.bincount(np.searchsorted(unique, keys), weights=pairs.holds.astype(float), minlength=len(unique))
-    torn = (held > 0) & (held < counts)
+    """Each pair once, in order; one that is judged both ways is left out."""
+    # Whether it holds is the last digit: a pair that is judged both ways stands beside itself.
+    keys = np.unique((pairs.rows.astype(np.int64) * num_classes + pairs.classes) * 2 + pairs.holds)
+    torn = np.zeros(len(keys), bool)
+    torn[:-1] = keys[:-1] // 2 == keys[1:] // 2
     if torn.any():
         found.warn(f"{file}: {int(torn.sum()):,} labels are judged both right and wrong, and left out")
-    kept = np.sort(first[~torn])
-    return _Pairs(pairs.rows[kept], pairs.classes[kept], pairs.holds[kept])
+        torn[1:] |= torn[:-1]
+        keys = keys[~torn]
+    whole, holds = keys // 2, keys % 2 == 1
+    return _Pairs((whole // num_classes).astype(np.int32), (whole % num_classes).astype(np.int32), holds)
 
 
 def _roots(path: Path, given: Path | None, parts: dict[str, _Images], found: Findings) -> dict[str, Path]:
