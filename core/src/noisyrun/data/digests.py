@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ import torch
 from noisyrun.api.labels import PAD, Labels
 from noisyrun.api.side_info import Text
 from noisyrun.data.hashing import digest
-from noisyrun.data.noise_manifest import NoiseManifest
 from noisyrun.data.raw import Raw
 from noisyrun.data.samples import Samples
+
+if TYPE_CHECKING:
+    from noisyrun.data.noise_manifest import NoiseManifest
 
 #: What each digest is of, as a message says it.
 WORDS = {
