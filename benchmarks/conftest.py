@@ -60,8 +60,7 @@ class Measured:
         *,
         side: str = "noisyrun",
         reads: float = 0.0,
-        single: float = 0.0,
-        double: float = 0.0,
+        floor: Callable[[Machine], float] | None = None,
         bare: Callable[[], object] | None = None,
         items: int | None = None,
         rounds: int = 5,
@@ -74,8 +73,10 @@ class Measured:
             Name of the row.
         side
             ``noisyrun``, or what stands beside it: ``naive``, ``scikit-learn``.
-        reads, single, double
-            Bytes that must be read, operations that must be done: the floor is what the machine needs for these.
+        reads
+            Bytes that must be read: the floor is what the machine needs for these.
+        floor
+            Or what tells the seconds that a machine needs at best.
         bare
             Or a program that does only what must be done, which is timed between the rounds.
         items
@@ -87,7 +88,7 @@ class Measured:
         def beside() -> None:
             if bare is not None:
                 floors.append(timed(bare, self.clock, self.device))
-            elif reads or single or double:
+            elif reads or floor is not None:
                 machines.append(measure(self.device, self.clock))
             wait(self.device)
 
@@ -104,7 +105,7 @@ class Measured:
             for other in machines[1:]:
                 here = here.best(other)
             self.machines[self.device] = here.best(self.machines.get(self.device, here))
-            floors.append(here.floor(reads, single, double))
+            floors.append(here.floor(reads) if floor is None else floor(here))
             info |= {"bandwidth": here.bandwidth, "single": here.single, "double": here.double}
         if floors:
             info["floor"] = min(floors)

@@ -127,7 +127,7 @@ def _measure(make: Callable[[FeatureBank], Case], bank: FeatureBank, compare: bo
         "anonymous": watch.anonymous,
         "anonymous_rise": watch.anonymous - before[1],
         "file": watch.file,
-        "floor": machine.floor(case.reads, case.products, case.double),
+        "floor": case.floor(machine),
         "machine": vars(machine),
     }
     naive = case.naive

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from speed.machine import Machine, Pass
 from torch import Tensor
 
 from noisyrun.api import FeatureBank, Phase, Prototypes, SideInfo
@@ -28,8 +29,9 @@ class Case:
     reads
         Bytes it must read, and write where that is as much.
     single, double
-        Floating-point operations of matrix products it cannot do without, float32 and float64; or what tells them
-        once the work was done.
+        Floating-point operations of matrix products it cannot do without, float32 and float64.
+    passes
+        Tells, once the work was done, the passes over points that must follow one another.
     naive
         The formula in NumPy float64, given the features in float64.
     agrees
@@ -38,15 +40,15 @@ class Case:
 
     work: Callable[[], Any]
     reads: float
-    single: float | Callable[[], float] = 0.0
+    single: float = 0.0
     double: float = 0.0
+    passes: Callable[[], Sequence[Pass]] = lambda: ()
     naive: Callable[[Any], Any] | None = None
     agrees: Callable[[Any, Any], None] = lambda ours, theirs: None
 
-    @property
-    def products(self) -> float:
-        """Operations in float32, after the work was done once."""
-        return self.single() if callable(self.single) else self.single
+    def floor(self, machine: Machine) -> float:
+        """Seconds that the machine needs at best, after the work was done once."""
+        return machine.floor(self.reads, self.single, self.double, self.passes())
 
 
 class _Logits:

@@ -48,7 +48,7 @@ def references(bank: FeatureBank) -> Case:
     return Case(
         work,
         reads=size_of(bank),
-        single=lambda: work.products,
+        passes=lambda: work.passes,
         naive=lambda features: naive.cleannet_references(features, labels, bank.num_classes, k),
         agrees=agrees,
     )

@@ -1,4 +1,4 @@
-"""What k-means cannot do without: the distances that its seeds and its rounds compare."""
+"""What k-means cannot do without: to go through the points for its seeds and in its rounds."""
 
 from __future__ import annotations
 
@@ -6,33 +6,46 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import torch
+from speed.machine import Pass
 from torch import Tensor
 
 from noisyrun.api.ops import lloyd
 
 
 class Counted:
-    """Work with k-means, whose matrix products are counted the first time it is done.
+    """Work with k-means, whose passes over its points are counted the first time it is done.
 
     Attributes
     ----------
-    products
-        Floating-point operations of the distances in the rounds that it took, and for its seeds: real points times
-        centroids (those that moved, or candidates) times width. 0 before.
+    passes
+        For each seed the distances to its candidates, and in each round those to the centroids that moved. None before.
     """
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
-        self.products = 0.0
+        self.passes: list[Pass] = []
 
     def __call__(self) -> Any:
-        if self.products:
+        if self.passes:
             return self.work()
-        distances = lloyd._square_distances
+        candidates, nearest = lloyd._FromPoints.__call__, lloyd._Distances.nearest
 
-        def counted(points: Tensor, squares: Tensor, centroids: Tensor) -> Tensor:
-            self.products += 2.0 * float((squares > 0).sum()) * centroids.shape[1] * centroids.shape[2]
-            return distances(points, squares, centroids)
+        def to_candidates(self_: Any, picks: Tensor) -> Tensor:
+            self._count(self_.points, picks.shape[1])
+            return candidates(self_, picks)
 
-        with mock.patch.object(lloyd, "_square_distances", counted):
+        def to_centroids(self_: Any, centroids: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:
+            self._count(self_.points, len(moved))
+            return nearest(self_, centroids, moved)
+
+        with (
+            mock.patch.object(lloyd._FromPoints, "__call__", to_candidates),
+            mock.patch.object(lloyd._Distances, "nearest", to_centroids),
+        ):
             return self.work()
+
+    def _count(self, points: lloyd.Points, centroids: int) -> None:
+        dim = points.shape[2]
+        numbers = (points.counts * dim).to("cpu", torch.float64)
+        self.passes += [Pass(4.0 * size, 2.0 * size * centroids) for size in numbers.tolist()]

@@ -52,7 +52,7 @@ def cluster(bank: FeatureBank) -> Case:
     return Case(
         work,
         reads=5 * size_of(bank),  # every class is read with the four it is confused with
-        single=lambda: work.products,
+        passes=lambda: work.passes,
         naive=lambda features: naive.urnet_clusters(features, labels, predicted, bank.num_classes),
         agrees=agrees,
     )

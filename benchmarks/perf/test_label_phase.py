@@ -44,7 +44,7 @@ def case(bank: FeatureBank, made: dict[str, Case], name: str) -> Case:
 def test_label_phase(measured: Any, bank: FeatureBank, name: str, case: Case) -> None:
     with torch.no_grad():
         assert case.work() is not None  # once, so that what it needs is known
-        measured(name, case.work, reads=case.reads, single=case.products, double=case.double, items=len(bank), rounds=5)
+        measured(name, case.work, floor=case.floor, items=len(bank), rounds=5)
 
 
 @pytest.mark.parametrize("name", CASES)

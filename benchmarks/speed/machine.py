@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -26,6 +27,14 @@ _TRIES = 3
 
 
 @dataclass(frozen=True)
+class Pass:
+    """One of several passes over the same points: bytes that are read again, and operations in float32."""
+
+    reads: float
+    single: float
+
+
+@dataclass(frozen=True)
 class Machine:
     """Rates, with the threads that torch uses.
 
@@ -41,9 +50,16 @@ class Machine:
     single: float
     double: float
 
-    def floor(self, reads: float, single: float = 0.0, double: float = 0.0) -> float:
-        """Seconds that work needs at best: to read its bytes, or to multiply its matrices, whichever is longer."""
-        return max(reads / self.bandwidth, single / self.single + double / self.double)
+    def floor(self, reads: float, single: float = 0.0, double: float = 0.0, passes: Sequence[Pass] = ()) -> float:
+        """Seconds that work needs at best: to read its bytes, or to multiply its matrices, whichever is longer.
+
+        Of passes, which follow one another, each takes the longer of the two.
+        """
+        again = sum(
+            max(one.reads * min(again_seconds(one.reads), 1 / self.bandwidth), one.single / self.single)
+            for one in passes
+        )
+        return max(reads / self.bandwidth, single / self.single + double / self.double, again)
 
     def best(self, other: Machine) -> Machine:
         """The higher of each rate."""
@@ -88,6 +104,21 @@ def measure(device: torch.device, clock: Clock) -> Machine:
     ]
     products = 2 * _side(device) ** 3
     return Machine(block.nbytes / least[0], products / least[1], products / least[2])
+
+
+def again_seconds(size: float) -> float:
+    """Seconds a byte of reading so many bytes not for the first time: of small blocks a cache is read, not memory."""
+    return _again(1 << max(14, min(28, round(math.log2(size)))))
+
+
+@cache
+def _again(size: int) -> float:
+    block = torch.ones(size // 4)
+    times = max(1, (1 << 24) // size)
+    spent = [
+        timed(lambda: [block.sum() for _ in range(times)], cpu_seconds, torch.device("cpu")) for _ in range(_TRIES)
+    ]
+    return min(spent) / times / size
 
 
 @cache

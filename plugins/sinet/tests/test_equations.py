@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from noisyrun_sinet.equations import class_relation, consistency, label_similarity, prototype, smoothed, weight
+from noisyrun_sinet.equations import class_relation, consistency, label_similarity, smoothed, weight
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -95,24 +95,6 @@ def test_consistency_of_half_precision_and_extreme_vectors_is_finite(psi: str, d
     assert made.dtype == torch.float32
     assert bool(torch.isfinite(made).all())
     assert bool((made > 0).all())
-
-
-def test_prototype_is_the_weighted_mean() -> None:
-    features, scores = draw(11, 5), draw(11, seed=1).exp()
-    slow = (
-        sum(p * g for p, g in zip(scores.double().numpy(), features.double().numpy())) / scores.double().numpy().sum()
-    )
-    np.testing.assert_allclose(prototype(features, scores).numpy(), slow, atol=1e-6)
-
-
-def test_prototype_by_hand() -> None:
-    made = prototype(torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([3.0, 1.0]))
-    assert made.tolist() == [0.75, 0.5]
-
-
-def test_prototype_of_large_scores_in_half_precision_does_not_overflow() -> None:
-    made = prototype(torch.full((3, 2), 100.0, dtype=torch.float16), torch.tensor([1e6, 1e6, 1e6]))
-    assert torch.allclose(made, torch.full((2,), 100.0))
 
 
 def test_weight_agrees_with_slow_arithmetic() -> None:

@@ -193,9 +193,36 @@ def test_initial_prototypes_take_the_samples_of_highest_confidence(make_relation
     features = torch.tensor([[1.0, 0.0], [3.0, 0.0], [9.0, 9.0], [0.0, 2.0]])
     logits = torch.tensor([[3.0, 0.0], [2.0, 0.0], [0.0, 5.0], [0.0, 1.0]])
     bank = make_bank(features, [0, 0, 0, 1], 2, logits=logits)
-    vectors, present = initial_prototypes(bank, Candidates(bank, clean=False), k=2)
+    vectors, present = initial_prototypes(bank, Candidates(bank, clean=False), 2, make_phase())
     assert vectors.tolist() == [[2.0, 0.0], [0.0, 2.0]]
     assert present.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_weighted_means_agree_with_slow_arithmetic(scale: float) -> None:
+    from noisyrun_sinet.scores import weighted_means
+
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(3000, 3, generator=generator)
+    labels = torch.randint(4, (3000,), generator=generator)
+    shares = torch.rand(3000, generator=generator) * scale
+    bank = make_bank(features, labels, 5)
+
+    def weights(part: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
+        at = (part[:, None, 0] == features[None, :, 0]).int().argmax(1)
+        assert torch.equal(labels[at], named)
+        return shares[at]
+
+    # Several blocks, several pieces of each, and more rows than are added up in single precision.
+    bank.memory = 100_000
+    made = weighted_means(bank, torch.arange(3000), labels, make_phase(), weights, size=100)
+    assert len(list(bank.blocks())) > 2
+    slow, exact = shares.double(), features.double()
+    for c in range(4):
+        own = labels == c
+        expected = (slow[own].unsqueeze(1) * exact[own]).sum(0) / slow[own].sum()
+        assert torch.allclose(made[c].double(), expected, atol=1e-6)
+    assert made[4].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_no_label_at_all_is_one_clear_line(make_relation: Relation) -> None:

@@ -17,7 +17,7 @@ from noisyrun.config.settings import BankSettings
 from noisyrun.data.samples import Samples, no_labels
 from noisyrun.testing import make_bank, make_phase
 from noisyrun_smp.config import SmpCorrectorConfig, SmpPrototypesConfig
-from noisyrun_smp.corrector import SmpCorrector, own_margin
+from noisyrun_smp.corrector import SmpCorrector, judged
 from noisyrun_smp.prototypes import SmpPrototypes
 
 
@@ -232,7 +232,7 @@ def test_neither_prototypes_nor_targets_are_changed() -> None:
 def test_margins_are_finite_whatever_is_missing() -> None:
     gone = -torch.inf
     scores = torch.tensor([[0.5, gone, gone], [gone, 0.5, 0.4], [gone, gone, gone], [0.1, 0.3, 0.2]])
-    assert own_margin(scores, torch.tensor([0, 0, 0, PAD])).tolist() == pytest.approx([0, 0, 0, -0.1])
+    assert judged(scores, torch.tensor([0, 0, 0, PAD]))[1].tolist() == pytest.approx([0, 0, 0, -0.1])
 
 
 def test_it_needs_prototypes_and_single_labels() -> None:

@@ -85,35 +85,31 @@ def consistency(
     Tensor
         float32 [R], in (0, ε^−γ].
     """
-    p, q = semantic.float(), visual.float()
+    return agreement(*semantic_side(semantic, psi, temperature), visual, psi, temperature, gamma, eps)
+
+
+def semantic_side(semantic: Tensor, psi: Psi, temperature: float) -> tuple[Tensor, Tensor]:
+    """What `consistency` makes of rows of S_t [..., C] alone: ψ(s_t) [..., C], and its part of the divergence [...]."""
+    p = semantic.float()
     if psi == "softmax":
         p = (p / temperature).softmax(-1)
-        divergence = torch.xlogy(p, p).sum(-1) - _dot((q / temperature).log_softmax(-1), p)
+        return p, torch.xlogy(p, p).sum(-1)
+    p = ops.unit(p.clamp(min=FLOOR))
+    return p, (p * p.log() - p).sum(-1)
+
+
+def agreement(p: Tensor, own: Tensor, visual: Tensor, psi: Psi, temperature: float, gamma: float, eps: float) -> Tensor:
+    """`consistency` from what `semantic_side` gives for each sample, p [R, C] (or [C]) and own [R] (or one number)."""
+    q = visual.float()
+    if psi == "softmax":
+        q = q / temperature
+        # Cosines over so large a temperature overflow nothing: the greatest need not be found first.
+        rest = q.exp().sum(-1).log() if temperature >= 1 / 64 else q.logsumexp(-1)
+        divergence = own - _dot(q, p) + rest
     else:
-        p, q = ops.unit(p.clamp(min=FLOOR)), ops.unit(q.clamp(min=FLOOR))
-        divergence = (p * p.log() - p).sum(-1) - _dot(q.log(), p) + q.sum(-1)
+        q = ops.unit(q.clamp(min=FLOOR))
+        divergence = own - _dot(q.log(), p) + q.sum(-1)
     return (divergence.clamp(min=0) + eps) ** -gamma
-
-
-def prototype(features: Tensor, consistency: Tensor) -> Tensor:
-    """v_c: mean of a class's features, weighted by their consistency scores.
-
-    Source: equation 5.
-
-    Parameters
-    ----------
-    features
-        float [n, D], n ≥ 1.
-    consistency
-        float [n], positive: p_i; all ones for the paper's "constant" form.
-
-    Returns
-    -------
-    Tensor
-        float32 [D].
-    """
-    share = consistency.float()
-    return (share / share.sum()) @ features.float()
 
 
 def weight(distance: Tensor, alpha: float = 1.2, beta: float = 1.5) -> Tensor:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from noisyrun.api import FeatureBank, Needs, Phase, PrototypeBuilder, Prototypes, SideInfo
+from noisyrun.api import FeatureBank, Needs, Phase, PrototypeBuilder, Prototypes, SideInfo, UserError
 from noisyrun_sinet.config import SinetPrototypesConfig
-from noisyrun_sinet.equations import prototype
-from noisyrun_sinet.scores import Candidates, Consistency, chunks, class_relation_of, initial_prototypes
+from noisyrun_sinet.scores import (
+    Candidates,
+    Consistency,
+    best_of_class,
+    class_relation_of,
+    initial_prototypes,
+    weighted_means,
+)
 
 
 class SinetPrototypes(PrototypeBuilder[SinetPrototypesConfig]):
@@ -28,34 +34,29 @@ class SinetPrototypes(PrototypeBuilder[SinetPrototypesConfig]):
 
     def build(self, bank: FeatureBank, side: SideInfo, phase: Phase) -> Prototypes:
         # Every score compares with the initial prototypes of all classes, so that classes cannot be built apart.
-        relation = class_relation_of(side, self.key) if self._scores_count else None
         candidates = Candidates(bank, self.config.clean != "never")
-        initial, present = initial_prototypes(bank, candidates, self.config.k)
-        scores = Consistency(self.config, initial, present)
-        vectors = torch.zeros(bank.num_classes, bank.dim, device=bank.device)
-        for group in phase.progress(chunks(present), None, "prototypes"):
-            semantic = None if relation is None else scores.semantic(relation, group)
-            for i, c in enumerate(group.tolist()):
-                rows = candidates.of_class(c)
-                vectors[c] = self._of_class(bank, rows, scores, None if semantic is None else semantic[i])
+        rows, classes = candidates.pairs()
+        if len(rows) == 0:
+            raise UserError("no sample has a label: there is nothing to build prototypes from")
         mask = torch.zeros(bank.num_classes, dtype=torch.bool, device=bank.device)
-        mask[present] = True
-        return Prototypes.of(vectors, mask)
+        mask[classes.to(bank.device)] = True
+        if not self._scores_count:
+            return Prototypes.of(weighted_means(bank, rows, classes, phase), mask)
+        relation = class_relation_of(side, self.key)
+        scores = Consistency(self.config, *initial_prototypes(bank, candidates, self.config.k, phase))
 
-    def _of_class(self, bank: FeatureBank, rows: Tensor, scores: Consistency, semantic: Tensor | None) -> Tensor:
-        """v_c, float32 [D], block by block: the mean of block means, each counting as its scores add up."""
-        top = self.config.top
-        if semantic is not None and top is not None and len(rows) > top:
-            found = torch.cat([scores.of_one(block.features, semantic) for block in bank.blocks(rows)])
-            best = found.argsort(descending=True, stable=True)[:top]
-            rows = rows[best.cpu().sort().values]
-        mean = torch.zeros(bank.dim, device=bank.device)
-        total = torch.zeros((), device=bank.device)
-        for block in bank.blocks(rows):
-            if semantic is None or self.config.weighting == "constant":
-                counts = block.features.new_ones(len(block))
-            else:
-                counts = scores.of_one(block.features, semantic)
-            total = total + counts.sum()
-            mean = mean + (prototype(block.features, counts) - mean) * (counts.sum() / total)
-        return mean
+        def weights(features: Tensor, labels: Tensor) -> Tensor:
+            return scores.of_pairs(features, labels, relation)
+
+        if self.config.top is not None:
+            found, start = torch.empty(len(rows)), 0
+            for block in phase.progress(bank.blocks(rows), None, "scores"):
+                part = slice(start, start + len(block))
+                found[part] = weights(block.features, classes[part].to(bank.device)).cpu()
+                start = part.stop
+            best = best_of_class(found, classes, self.config.top)
+            rows, classes = rows[best], classes[best]
+        if self.config.weighting == "constant":
+            return Prototypes.of(weighted_means(bank, rows, classes, phase), mask)
+        size = scores.size(torch.empty(0, bank.dim, device=bank.device))
+        return Prototypes.of(weighted_means(bank, rows, classes, phase, weights, size), mask)

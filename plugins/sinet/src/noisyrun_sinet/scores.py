@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from noisyrun.api import FeatureBank, Rows, SideInfo, UserError, ops
+from noisyrun.api import FeatureBank, Phase, Rows, SideInfo, UserError, ops
 from noisyrun_sinet.config import ConsistencyConfig
-from noisyrun_sinet.equations import consistency
+from noisyrun_sinet.equations import agreement, semantic_side
 
-#: Similarities [rows, C] held at once.
+#: Entries of the class relation [classes, classes] that are kept for all samples.
 _CELLS = 1 << 24
+#: Bytes of features and similarities held at once: on a GPU, and on a CPU, whose cache they fit.
+CACHED = (1 << 27, 1 << 20)
 
 
 class Candidates:
@@ -36,22 +38,40 @@ class Candidates:
             names, counts = classes.unique(return_counts=True)
             self._clean = dict(zip(names.tolist(), rows[order].split(counts.tolist())))
 
-    def of_class(self, c: int) -> Tensor:
-        """Rows int64 [n] of class c."""
-        rows = self._clean.get(c)
-        return self.bank.of_class(c) if rows is None else rows
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """Rows and classes, int64 [L] both, by row."""
+        rows, classes = self.bank.labels.pairs()
+        if self._clean:
+            named = torch.tensor(list(self._clean))
+            others = torch.isin(classes, named, invert=True)
+            clean = list(self._clean.values())
+            rows = torch.cat([rows[others], *clean])
+            classes = torch.cat([classes[others], named.repeat_interleave(torch.tensor(list(map(len, clean))))])
+            order = rows.argsort(stable=True)
+            rows, classes = rows[order], classes[order]
+        return rows, classes
 
-    def confidence(self, c: int, rows: Tensor) -> Tensor:
-        """Probability of class c for each of its rows, float32 [n]; 0 where the bank does not know it."""
-        bank = self.bank
-        observed = bank.label_probs[rows].masked_fill(bank.labels.classes[rows] != c, 0.0).amax(1)
-        if c not in self._clean:  # its rows are those that c is observed of
-            return observed
-        predicted = bank.top_probs[rows].masked_fill(bank.top_classes[rows] != c, 0.0).amax(1)
-        return torch.maximum(observed, predicted)
+    def confidence(self, rows: Tensor, classes: Tensor) -> Tensor:
+        """Probability of the class of each pair, float32 [L]; 0 where the bank does not know it."""
+        bank, column = self.bank, classes.unsqueeze(1)
+        found = bank.label_probs[rows].masked_fill(bank.labels.classes[rows] != column, 0.0).amax(1)
+        if self._clean:
+            predicted = bank.top_probs[rows].masked_fill(bank.top_classes[rows] != column, 0.0).amax(1)
+            clean = torch.isin(classes, torch.tensor(list(self._clean)))
+            found = torch.where(clean, torch.maximum(found, predicted), found)
+        return found
 
 
-def initial_prototypes(bank: FeatureBank, candidates: Candidates, k: int) -> tuple[Tensor, Tensor]:
+def best_of_class(scores: Tensor, classes: Tensor, k: int) -> Tensor:
+    """Positions int64, ascending, of the k highest scores [L] ≥ 0 of each class, int64 [L]; of equals the first."""
+    # The bits of floats that are not negative, as those of whole numbers, are in the floats' order: one sort does.
+    order = ((classes << 32) - scores.float().view(torch.int32)).argsort(stable=True)
+    counts = torch.bincount(classes)
+    place = torch.arange(len(order)) - (counts.cumsum(0) - counts)[classes[order]]
+    return order[place < k].sort().values
+
+
+def initial_prototypes(bank: FeatureBank, candidates: Candidates, k: int, phase: Phase) -> tuple[Tensor, Tensor]:
     """Mean feature of each class's k samples of highest confidence.
 
     Source: section 3.2, "top-k ranked image features according to their classification confidence score are averaged".
@@ -62,17 +82,63 @@ def initial_prototypes(bank: FeatureBank, candidates: Candidates, k: int) -> tup
         float32 [C', D] of the classes that have samples, and those classes, int64 [C'] ascending, on the bank's
         device.
     """
-    vectors, present = [], []
-    for c in range(bank.num_classes):
-        rows = candidates.of_class(c)
-        if len(rows) == 0:
-            continue
-        best = candidates.confidence(c, rows).argsort(descending=True, stable=True)[:k]
-        vectors.append(bank.take(rows[best].sort().values).features.float().mean(0))
-        present.append(c)
-    if not present:
+    rows, classes = candidates.pairs()
+    if len(rows) == 0:
         raise UserError("no sample has a label: there is nothing to build prototypes from")
-    return torch.stack(vectors), torch.tensor(present, device=bank.device)
+    best = best_of_class(candidates.confidence(rows, classes), classes, k)
+    means = weighted_means(bank, rows[best], classes[best], phase)
+    present = classes.unique().to(bank.device)
+    return means[present], present
+
+
+def piece_rows(width: int, device: torch.device) -> int:
+    """Rows of so many values that stay near a processor, or fill a GPU."""
+    return max(256, CACHED[device.type == "cpu"] // (4 * width))
+
+
+def weighted_means(
+    bank: FeatureBank,
+    rows: Tensor,
+    classes: Tensor,
+    phase: Phase,
+    weights: Callable[[Tensor, Tensor], Tensor] | None = None,
+    size: int | None = None,
+) -> Tensor:
+    """v_c: mean features of classes, float32 [C, D]; 0 of a class without rows.
+
+    Source: equation 5.
+
+    Parameters
+    ----------
+    rows, classes
+        int64 [L]: pairs, by row, so that the bank is read once and in order.
+    weights
+        Gives p_i, float32 [r], of features [r, D] and their classes, int64 [r]; all 1 by default.
+    size
+        For so many rows at a time.
+    """
+    device = bank.device
+    size = piece_rows(bank.dim, device) if size is None else size
+    means, part = torch.zeros(2, bank.num_classes, bank.dim, device=device)
+    totals, added = torch.zeros(2, bank.num_classes, dtype=torch.float64, device=device)
+    start = pending = 0
+    for block in phase.progress(bank.blocks(rows), None, "prototypes"):
+        named = classes[start : start + len(block)].to(device)
+        for piece in ops.spans(len(block), 1, size):
+            features, of = block.features[piece], named[piece]
+            shares = features.new_ones(len(features)) if weights is None else weights(features, of)
+            part.index_add_(0, of, features if weights is None else features * shares.unsqueeze(1))
+            added.index_add_(0, of, shares.double())
+        start, pending = start + len(block), pending + len(block)
+        # Sums in single precision are never those of many rows of a class: means of parts make up the mean.
+        if pending > 8 * bank.num_classes or start == len(rows):
+            totals += added
+            part.addcmul_(means, added.float().unsqueeze(1), value=-1)
+            means.addcdiv_(part, totals.clamp(min=1e-30).float().unsqueeze(1))
+            part.zero_()
+            added.zero_()
+            pending = 0
+    return means
 
 
 class Consistency:
@@ -86,35 +152,45 @@ class Consistency:
         self.initial = initial
         self.present = present
         self._directions = ops.unit(initial.float()).T.contiguous()
-
-    def semantic(self, relation: Rows, classes: Tensor) -> Tensor:
-        """Rows of S_t over the present classes, float32 [r, C']."""
-        return relation.take(classes)[:, self.present.to(classes.device)]
-
-    def of_one(self, features: Tensor, semantic: Tensor) -> Tensor:
-        """p_i float32 [n] of samples [n, D] that share a class, whose row of S_t is [C']."""
-        return torch.cat([self._score(semantic, part) for part in features.split(self._rows)])
+        #: int64: where each class stands among those present.
+        self._place = torch.zeros(int(present.max()) + 1, dtype=torch.int64, device=present.device)
+        self._place[present] = torch.arange(len(present), device=present.device)
+        #: `semantic_side` of all present classes, while they are not too many.
+        self._kept: tuple[Tensor, Tensor] | None = None
 
     def of_pairs(self, features: Tensor, labels: Tensor, relation: Rows) -> Tensor:
         """p_i float32 [R] of the pairs (features[r], labels[r])."""
-        scores = [features.new_zeros(0, dtype=torch.float32)]
-        for part, classes in zip(features.split(self._rows), labels.split(self._rows)):
-            named, which = classes.unique(return_inverse=True)
-            scores.append(self._score(self.semantic(relation, named)[which], part))
-        return torch.cat(scores)
-
-    @property
-    def _rows(self) -> int:
-        return max(1, _CELLS // len(self.present))
-
-    def _score(self, semantic: Tensor, features: Tensor) -> Tensor:
         config = self.config
         self._directions = self._directions.to(features.device)
-        features = features.float()
-        length = torch.linalg.vector_norm(features, dim=1, keepdim=True)
-        # Similarities are scaled in place of features: as many as there are classes, not as they are wide.
-        visual = (features @ self._directions).div_(length.clamp_(min=1e-12))
-        return consistency(semantic, visual, config.psi, config.temperature, config.gamma, config.eps)
+        scores = [features.new_zeros(0, dtype=torch.float32)]
+        for piece in ops.spans(len(features), 1, self.size(features)):
+            part = features[piece].float()
+            length = torch.linalg.vector_norm(part, dim=1, keepdim=True)
+            # Similarities are scaled in place of features: as many as there are classes, not as they are wide.
+            visual = (part @ self._directions).div_(length.clamp_(min=1e-12))
+            semantic = self._semantic(relation, labels[piece])
+            scores.append(agreement(*semantic, visual, config.psi, config.temperature, config.gamma, config.eps))
+        return torch.cat(scores)
+
+    def size(self, features: Tensor) -> int:
+        """Rows of features [R, D] that are scored at a time."""
+        return piece_rows(features.shape[1] + 2 * len(self.present), features.device)
+
+    def _semantic(self, relation: Rows, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """`semantic_side` of each label, float32 [r, C'] and [r]."""
+        if self._kept is None and len(self.present) ** 2 <= _CELLS:
+            self._kept = self._side_of(relation, self.present.to(labels.device))
+        if self._kept is None:
+            named, which = labels.unique(return_inverse=True)
+            p, own = self._side_of(relation, named)
+        else:
+            p, own = self._kept
+            which = self._place.to(labels.device)[labels]
+        return p.index_select(0, which), own[which]
+
+    def _side_of(self, relation: Rows, classes: Tensor) -> tuple[Tensor, Tensor]:
+        semantic = relation.take(classes)[:, self.present.to(classes.device)]
+        return semantic_side(semantic, self.config.psi, self.config.temperature)
 
 
 def class_relation_of(side: SideInfo, key: str) -> Rows:
@@ -124,8 +200,3 @@ def class_relation_of(side: SideInfo, key: str) -> Rows:
             f"{key} needs a class relation: add --side-info sinet (with --side-info.sinet.relation HW it needs no text)"
         )
     return side.class_similarity
-
-
-def chunks(present: Tensor) -> Iterator[Tensor]:
-    """Classes in groups whose rows of S_t fit in memory together."""
-    yield from present.split(max(1, min(256, _CELLS // len(present))))

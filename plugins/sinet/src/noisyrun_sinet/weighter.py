@@ -59,7 +59,7 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
     def fit(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> None:
         """Initial prototypes where the score asks for them; from the scores of all observed labels, the thresholds."""
         if self.config.score == "consistency":
-            initial = initial_prototypes(bank, Candidates(bank, clean=True), self.config.k)
+            initial = initial_prototypes(bank, Candidates(bank, clean=True), self.config.k, phase)
             self.consistency = Consistency(self.config, *initial)
         self.threshold = self.keep_from = self._seen = None
         share = self.config.keep_share if self.config.weights == "keep" else None

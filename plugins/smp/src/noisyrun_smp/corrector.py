@@ -41,8 +41,7 @@ class SmpCorrector(LabelCorrector[SmpCorrectorConfig]):
             self._scorer = _Scorer(prototypes, self.config.similarity)
         observed, present = block.observed, prototypes.present
         unlabelled = observed == PAD
-        best, margin = self._judged(prototypes.embed(block.features), observed, self._scorer)
-        corrected = torch.where((margin < 0) | unlabelled, best, observed)
+        corrected, margin = self._judged(prototypes.embed(block.features), observed, self._scorer)
         ground = torch.where(unlabelled, present.any(), present[observed.clamp(min=0)])
         sure = ground & ((margin >= 0) | (-margin >= self.config.min_margin))
         # A change that is not sure enough, or has no share of the loss, is not made, and its negative confidence still
@@ -56,13 +55,11 @@ class SmpCorrector(LabelCorrector[SmpCorrectorConfig]):
 
         In pieces whose features and scores stay in a processor's cache, so that memory is read once.
         """
-        piece = _CACHED[embedded.device.type == "cpu"] // (4 * (embedded.shape[1] + len(scorer.vectors)))
-        best, margins = [], []
-        for part, labels in zip(embedded.split(max(256, piece)), observed.split(max(256, piece))):
-            scores = scorer(part)
-            best.append(equations.corrected_label(scores))
-            margins.append(own_margin(scores, labels))
-        return torch.cat(best), torch.cat(margins)
+        width = embedded.shape[1] + len(scorer.vectors)
+        piece = max(256, _CACHED[embedded.device.type == "cpu"] // (4 * width))
+        parts = zip(embedded.split(piece), observed.split(piece))
+        labels, margins = zip(*(judged(scorer(part), own) for part, own in parts))
+        return torch.cat(labels), torch.cat(margins)
 
 
 class _Scorer:
@@ -85,32 +82,39 @@ class _Scorer:
         return scores.masked_fill_(absent, -torch.inf) if bool(absent.any()) else scores
 
 
-def own_margin(scores: Tensor, observed: Tensor) -> Tensor:
-    """How much more alike a sample is to its observed class than to the best of the others.
+def judged(scores: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """ŷ of each sample, and how much more alike it is to its observed class than to the best of the others.
 
     Parameters
     ----------
     scores
-        [R, C]; −inf for a class without prototypes.
+        [R, C]; −inf for a class without prototypes. Changed in place.
     observed
         int64 [R]; `PAD` where a sample has no label.
 
     Returns
     -------
-    Tensor
-        [R], finite: negative where another class is more alike. 0 where there is nothing to compare: no other class,
-        or no prototypes of the observed one. A sample without a label: minus the gap between its two best classes.
+    tuple of Tensor
+        int64 [R]: the observed label, unless another class is more alike; and [R], finite: negative where one is. 0
+        where there is nothing to compare: no other class, or no prototypes of the observed one. A sample without a
+        label: the most similar class, and minus the gap to the second.
     """
     rows, classes = scores.shape
     if classes == 1:
-        return scores.new_zeros(rows)
+        return torch.zeros_like(observed), scores.new_zeros(rows)
+    unlabelled = (observed == PAD).nonzero()[:, 0]
+    free = scores[unlabelled]
     at = observed.clamp(min=0).unsqueeze(1)
-    margin = scores.gather(1, at)[:, 0] - scores.scatter(1, at, -torch.inf).amax(1)
-    unlabelled = observed == PAD
-    if bool(unlabelled.any()):
-        best = scores[unlabelled].topk(2, dim=1).values
-        margin[unlabelled] = best[:, 1] - best[:, 0]
-    return margin.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    own = scores.gather(1, at)[:, 0]
+    # What is left is the best of the others: read once for both its score and its class.
+    best = scores.scatter_(1, at, -torch.inf).max(1)
+    margin = (own - best.values).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+    label = torch.where(margin < 0, best.indices, observed)
+    if len(unlabelled):
+        first, second = free.topk(2, dim=1).values.unbind(1)
+        margin[unlabelled] = (second - first).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        label[unlabelled] = equations.corrected_label(free)
+    return label, margin
 
 
 def _overlay(before: Targets, made: Targets, where: Tensor) -> Targets:

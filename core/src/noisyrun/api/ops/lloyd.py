@@ -16,6 +16,8 @@ from noisyrun.api.ops.rows import spans
 
 #: What a processor's cache holds, in bytes.
 _CACHE = 1 << 20
+#: A product of all pairs of n points is as quick as n / 4 single ones, which read all points each.
+_PAIRS = 4
 
 
 class Points:
@@ -87,6 +89,10 @@ class Points:
             self._given.flatten(0, 1).index_select(0, at), self.means[which, 0], self.unit[which, 0]
         )
 
+    def pairs(self) -> Tensor | None:
+        """float32 [B, n, n]: products of all pairs of points; None where they do not lie in memory."""
+        return None if self._made is None else torch.bmm(self._made, self._made.transpose(1, 2))
+
     def masked(self, values: Tensor, fill: float) -> Tensor:
         """Values [B, n], changed in place where there is no point."""
         return values if self.whole else values.masked_fill_(~self.mask, fill)
@@ -118,27 +124,57 @@ def _square_distances(points: Tensor, squares: Tensor, centroids: Tensor) -> Ten
 
 def seeds(points: Points, k: int, generators: list[torch.Generator]) -> Tensor:
     """Greedy k-means++, [B, k, d]: of a few points drawn by squared distance, the one that lowers the inertia most."""
-    batch, n, dim = points.shape
+    batch, _, dim = points.shape
     device = points.mask.device
     tries = 2 + int(math.log(k))
     draws = torch.stack([torch.rand(k, tries, generator=one, dtype=torch.float64) for one in generators], 1).to(device)
-    squares = points.squares.float()
     every = torch.arange(batch, device=device).unsqueeze(1)
     chosen = torch.empty(batch, k, dim, device=device)
     nearest = points.mask.float()  # the first seed: any point, all alike
+    distances = _FromPoints(points, k * tries)
     for slot in range(k):
         picks = _drawn(nearest, draws[slot] if slot else draws[slot, :, :1]).minimum(points.counts.unsqueeze(1) - 1)
-        candidates = points.pick(every.expand_as(picks).flatten(), picks.flatten()).view(batch, -1, dim)
-        distances = torch.empty(batch, picks.shape[1], n, device=device)
-        for rows, block in points.blocks(2 * tries):
-            distances[:, :, rows] = _square_distances(block, squares[:, rows], candidates)
         # A point has distance 0 to itself, whatever rounding says.
-        distances.scatter_(2, picks.unsqueeze(2), 0.0)
-        lowered = distances.minimum(nearest.unsqueeze(1)) if slot else distances.mul_(nearest.unsqueeze(1))
+        found = distances(picks).scatter_(2, picks.unsqueeze(2), 0.0)
+        lowered = found.minimum(nearest.unsqueeze(1)) if slot else found.mul_(nearest.unsqueeze(1))
         best = lowered.sum(2, dtype=torch.float64).argmin(1)
-        chosen[:, slot] = candidates[every[:, 0], best]
+        chosen[:, slot] = points.pick(every[:, 0], picks[every[:, 0], best])
         nearest = lowered[every[:, 0], best]
     return chosen
+
+
+class _FromPoints:
+    """Squared distances of all points to some of them.
+
+    Parameters
+    ----------
+    times
+        For how many points they will be asked.
+    """
+
+    def __init__(self, points: Points, times: int) -> None:
+        batch, n, _ = points.shape
+        self.points = points
+        self.squares = points.squares.float()
+        self.which = torch.arange(batch, device=points.mask.device).unsqueeze(1)
+        #: Products of all pairs, where that is quicker than to go through the points for a few of them at a time.
+        self.pairs: Tensor | None = None
+        if n <= _PAIRS * times and 4 * batch * n * n <= points.memory:
+            self.pairs = points.pairs()
+
+    def __call__(self, picks: Tensor) -> Tensor:
+        """[B, t, n] from the points at places int64 [B, t]."""
+        lengths = self.squares.gather(1, picks).unsqueeze(2)
+        if self.pairs is not None:
+            crossed = self.pairs[self.which, picks]
+            return crossed.mul_(-2.0).add_(lengths).add_(self.squares.unsqueeze(1)).clamp_(min=0.0)
+        batch, n, dim = self.points.shape
+        rows_of = self.points.pick(self.which.expand_as(picks).flatten(), picks.flatten())
+        candidates = rows_of.view(batch, -1, dim)
+        distances = torch.empty(batch, picks.shape[1], n, device=picks.device)
+        for rows, block in self.points.blocks(2 * picks.shape[1]):
+            distances[:, :, rows] = _square_distances(block, self.squares[:, rows], candidates)
+        return distances
 
 
 def _drawn(mass: Tensor, draws: Tensor) -> Tensor:
@@ -262,26 +298,26 @@ class _Members:
         self.assignment = torch.full((batch, n), -1, device=device)
         self.sizes = torch.zeros(batch, k, dtype=torch.int64, device=device)
         self.sums = torch.zeros(batch, k, dim, dtype=torch.float64, device=device)
+        self._empty = True
 
     def assign(self, assignment: Tensor) -> None:
         """Move the points whose cluster is another than before."""
-        which, rows = (assignment != self.assignment).nonzero(as_tuple=True)
-        for part in spans(len(rows), 16 * self.points.shape[2], self.points.cached):
-            self._move(which[part], rows[part], assignment[which[part], rows[part]])
-        self.assignment = assignment
-
-    def _move(self, which: Tensor, rows: Tensor, to: Tensor) -> None:
         batch, k, dim = self.sums.shape
-        values = self.points.pick(which, rows).double()
-        old, new = self.assignment[which, rows], which * k + to
+        which, rows = (assignment != self.assignment).nonzero(as_tuple=True)
+        new = which * k + assignment[which, rows]
+        # At first no point is in any cluster, and later each is in one.
+        old = None if self._empty else which * k + self.assignment[which, rows]
         sums, sizes = self.sums.view(-1, dim), self.sizes.view(-1)
-        sums.index_add_(0, new, values)
+        for part in spans(len(rows), 12 * dim, self.points.cached):
+            values = self.points.pick(which[part], rows[part]).double()
+            sums.index_add_(0, new[part], values)
+            if old is not None:
+                sums.index_add_(0, old[part], values.neg_())
         sizes += new.bincount(minlength=batch * k)
-        left = old >= 0
-        if bool(left.any()):
-            old = (which * k + old)[left]
-            sums.index_add_(0, old, values[left], alpha=-1)
+        if old is not None:
             sizes -= old.bincount(minlength=batch * k)
+        self._empty = False
+        self.assignment = assignment
 
     def fill_empty(self, moving: Tensor, centroids: Tensor, near: Tensor) -> Tensor:
         """Give each empty cluster of the problems bool [B] the point farthest from its centroid, unless on it.
@@ -309,10 +345,10 @@ class _Members:
     def means(self, centroids: Tensor) -> Tensor:
         """Means of the clusters, float32 [B, k, d]; the centroid as it was where a cluster is empty."""
         sizes = self.sizes.unsqueeze(2)
-        return torch.where(sizes > 0, (self.sums / sizes.clamp(min=1)).float(), centroids)
+        return torch.where(sizes > 0, (self.sums / sizes.clamp(min=1).double()).float(), centroids)
 
     def inertia(self, centroids: Tensor) -> Tensor:
         """float64 [B]: Σ|x − c|² = Σ|x|² − 2 Σ c·(sum of its points) + Σ size·|c|²."""
         exact = centroids.double()
-        gain = (self.sizes.unsqueeze(2) * exact - 2 * self.sums).mul_(exact).sum((1, 2))
+        gain = (self.sizes.unsqueeze(2).double() * exact - 2 * self.sums).mul_(exact).sum((1, 2))
         return (self.points.squares.sum(1) + gain).clamp_(min=0.0)
