@@ -39,6 +39,8 @@ def heavy_after(*words: str) -> list[str]:
         ("plugins", "--available"),
         ("--weighter", "sinet", "--prototypes", "smp", "--side-info", "tfidf", "--backbone", "timm", "--help"),
         ("schema",),
+        ("predict", "--help"),
+        ("export", "onnx", "--help"),
     ],
     ids=" ".join,
 )

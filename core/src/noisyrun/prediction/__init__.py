@@ -159,7 +159,8 @@ def predict(
     given = [images] if isinstance(images, str | Path) else list(images)
     classifier = open_classifier(model, device_of(device), amp, registry)
     card = classifier.card
-    inputs = open_inputs([str(path) for path in given], card, _settings(settings, args, registry), split)
+    asked = [*(settings or {}), *(flag.name for flag in args if flag.name != "strict")]
+    inputs = open_inputs([str(path) for path in given], card, _settings(settings, args, registry), split, asked)
     for note in inputs.notes:
         console.say(note)
     tally, kept, began = Tally(len(card.classes), card.multi), _Kept(), time.perf_counter()

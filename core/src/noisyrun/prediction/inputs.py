@@ -14,11 +14,12 @@ import pyarrow as pa
 
 from noisyrun.api.errors import UserError
 from noisyrun.config.settings import RunSettings
-from noisyrun.data import layouts, sources
+from noisyrun.data import sources
 from noisyrun.data.classes import Classes, find_classes
 from noisyrun.data.raw import ABSENT, KNOWN, Raw, RawData
 from noisyrun.data.refs import ImageRefs
 from noisyrun.data.sources.folder import suffixes
+from noisyrun.data.sources.roles import unlabelled
 from noisyrun.exports.card import Card
 
 #: A class by any of its names, in the order of the model's outputs.
@@ -80,7 +81,11 @@ class Inputs:
 
 
 def open_inputs(
-    images: Sequence[str], card: Card, settings: Callable[[str], RunSettings], split: str | None = None
+    images: Sequence[str],
+    card: Card,
+    settings: Callable[[str], RunSettings],
+    split: str | None = None,
+    asked: Sequence[str] = (),
 ) -> Inputs:
     """What a user names: a data set, or any number of files and folders.
 
@@ -92,6 +97,8 @@ def open_inputs(
         Settings of a run on a data set.
     split
         ``train`` or ``test`` of a data set; by default its test set where the path is not a file of its own.
+    asked
+        Settings that were asked for, which have a meaning for a data set alone.
 
     Raises
     ------
@@ -105,6 +112,8 @@ def open_inputs(
         return _of_data(images[0], settings(images[0]), card, look, split)
     if split is not None:
         raise UserError(f"--split: {images[0]} is no data set with splits")
+    if asked:
+        raise UserError(f"--{asked[0]}: is for a data set, and {images[0]} is none")
     if card.preprocessing is None:
         raise UserError(f"{images[0]}: the model takes features, not images; name a file of features (.npz, .parquet)")
     for path in images:
@@ -128,7 +137,7 @@ def _is_data(path: str) -> bool:
         found = sources.locate(RunSettings(dataset=path))
     except UserError:
         # A folder that no reader of data sets knows holds images at most; what is not there is named later.
-        return not place.exists() and layouts.LAYOUTS.get(path) is not None
+        return False
     return found.format != "folder"
 
 
@@ -167,7 +176,8 @@ def _named_after(folders: Sequence[str], look: Lookup) -> Given | None:
 
 
 def _of_data(path: str, settings: RunSettings, card: Card, look: Lookup, split: str | None) -> Inputs:
-    data = sources.read(settings)
+    with unlabelled():
+        data = sources.read(settings)
     if split not in (None, "train", "test"):
         raise UserError(f"--split: must be train or test (got {split!r})")
     if split == "test" and data.test is None:

@@ -17,7 +17,7 @@ from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.sources.files import test_files, training_file, training_files
 from noisyrun.data.sources.matrices import label_columns
 from noisyrun.data.sources.parquet import FEATURES, class_names, read_tables
-from noisyrun.data.sources.roles import find_roles, take_roles
+from noisyrun.data.sources.roles import find_roles, labels_wanted, take_roles
 
 _LOGITS = ("logits",)
 #: Array of an archive that names the classes.
@@ -120,19 +120,19 @@ def _npy(file: Path, settings: DataSettings) -> Raw:
     if settings.label is not None:
         options = [file.with_name(settings.label), file.with_name(f"{settings.label}.npy")]
     labels = next((option for option in options if option.is_file()), None)
-    if labels is None:
+    if labels is None and labels_wanted():
         raise UserError(f"no labels beside {file}: looked for {', '.join(option.name for option in options)}")
 
     def array(path: Path) -> np.ndarray:
         return load_array(lambda: np.load(path, allow_pickle=False), str(path))
 
-    paths = {"label": labels}
+    paths = {} if labels is None else {"label": labels}
     for name in (settings.clean_label, "clean_labels.npy"):
         path = None if name is None else file.with_name(name)
         if path is not None and path.is_file():
             paths.setdefault("truth", path)
     roles = {role: path.name for role, path in paths.items()}
-    columns, count = label_columns({role: array(path) for role, path in paths.items()}, roles, str(labels.parent))
+    columns, count = label_columns({role: array(path) for role, path in paths.items()}, roles, str(file.parent))
     return _raw(str(file), {"features": array(file)}, columns, roles, count)
 
 
@@ -145,7 +145,7 @@ def _parquet(files: list[Path], settings: DataSettings, *, test: bool) -> tuple[
     roles = find_roles([name for name in table.column_names if name not in wide], settings, where, test=test)
     raw = _raw(where, wide, take_roles(table, roles, text_lists=False), roles)
     raw = replace(raw, index=stable_index(table, where))
-    return raw, class_names(table.schema, roles["label"])
+    return raw, class_names(table.schema, roles.get("label", ""))
 
 
 def _matrix(column: pa.ChunkedArray, name: str, where: str) -> np.ndarray:

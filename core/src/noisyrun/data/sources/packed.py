@@ -53,7 +53,7 @@ def _split(folder: Path, split: str, settings: DataSettings, *, test: bool) -> t
         roles,
         images=TarRefs(_members(table, folder, where)),
     )
-    return raw, class_names(table.schema, roles["label"])
+    return raw, class_names(table.schema, roles.get("label", ""))
 
 
 def _members(table: pa.Table, folder: Path, where: str) -> Members:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +20,25 @@ LIST_MARKS = ("|", ";")
 #: Before a label in such a cell: known not to hold.
 NOT = "-"
 _LISTED = (*KNOWN, *KNOWN.values(), *ABSENT.values())
+
+
+#: Whether data without labels is refused: nothing can be trained on it.
+_WANTED = ContextVar("labels wanted", default=True)
+
+
+@contextmanager
+def unlabelled() -> Iterator[None]:
+    """Within the block readers take data without labels, too: it is to be predicted."""
+    token = _WANTED.set(False)
+    try:
+        yield
+    finally:
+        _WANTED.reset(token)
+
+
+def labels_wanted() -> bool:
+    """Whether a reader refuses data without labels."""
+    return _WANTED.get()
 
 
 def find_roles(present: Sequence[str], settings: DataSettings, where: str, *, test: bool = False) -> dict[str, str]:
@@ -49,7 +70,7 @@ def find_roles(present: Sequence[str], settings: DataSettings, where: str, *, te
                 found[role] = first
     if test and "label" not in found and "truth" in found:
         found["label"] = found["truth"]
-    if "label" not in found:
+    if "label" not in found and labels_wanted():
         raise UserError(
             f"{where} has no column of labels by a usual name; name it with --data.label (it has {', '.join(present)})"
         )
