@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from noisyrun.data import augment
+from noisyrun.api import Batches, UserError
+from noisyrun.cli import main
+from noisyrun.config.settings import AugmentSettings, DataSettings, RunSettings
+from noisyrun.data import augment, images, load
 from noisyrun.data.augment import Draws, crop_and_flip
 from noisyrun.data.buffers import Buffers
+from noisyrun.data.loader import TrainLoader
 
 SHAPE = (8, 3, 320, 320)  # above a mebibyte
 
@@ -61,3 +71,126 @@ def test_large_images_are_cropped_as_small_ones(pad, slack, parts, monkeypatch: 
     by_row = crop_and_flip(images, pad, draws, slack)
     monkeypatch.setattr(augment, "_LARGE", 1 << 30)
     assert torch.equal(by_row, crop_and_flip(images, pad, draws, slack))
+
+
+@pytest.fixture
+def streamed(tmp_path: Path, image, encode_image, monkeypatch: pytest.MonkeyPatch):
+    """60 training and 20 test images that are not held in memory; some are cut off, some are missing."""
+    monkeypatch.setattr(images, "RESIDENT_BYTES", 0)
+
+    def make(
+        cut: tuple[int, ...] = (3, 41), absent: tuple[int, ...] = (), kind: str = "manifest", train: int = 60
+    ) -> Path:
+        root = tmp_path / "set"
+        root.mkdir()
+        for split, count in (("train", train), ("test", 20)):
+            lines = ["path,label"]
+            with tarfile.open(root / f"{split}.tar", "w") as archive:
+                for n in range(count):
+                    content = encode_image(image(n, (40, 40)), "JPEG")
+                    content = content[: len(content) // 2] if n in cut else content
+                    lines.append(f"{split}{n}.jpg,{n % 2}")
+                    if n not in absent:
+                        (root / lines[-1].split(",")[0]).write_bytes(content)
+                    for name, cell in ((f"{n:03d}.jpg", content), (f"{n:03d}.cls", b"%d" % (n % 2))):
+                        info = tarfile.TarInfo(name)
+                        info.size = len(cell)
+                        archive.addfile(info, io.BytesIO(cell))
+            (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
+        for path in root.glob("*.tar" if kind == "manifest" else "*.csv"):
+            path.unlink()
+        return root
+
+    return make
+
+
+def _load(path: Path, **data):
+    return load(RunSettings(dataset=str(path), data=DataSettings(**{"val": 0, **data})))
+
+
+def _batches(samples, **options) -> list:
+    loader = TrainLoader(
+        samples,
+        batches=Batches(),
+        batch_size=16,
+        augment=AugmentSettings(),
+        seed=0,
+        device="cpu",
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        **options,
+    )
+    return list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("kind", ["manifest", "tar"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_that_cannot_be_decoded_are_masked_out_of_their_batch(streamed, kind, workers) -> None:
+    data = _load(streamed(kind=kind), on_bad_image="skip")
+    assert len(data.train) == 60  # they are not looked for before the run
+    batches = _batches(data.train, workers=workers)
+    masked = torch.cat([batch.positions[~batch.mask] for batch in batches])
+    assert sorted(masked.tolist()) == [3, 41]
+    assert sum(int(batch.mask.sum()) for batch in batches) == 58
+    bad = data.unreadable["train"]
+    assert list(bad.lines) == [3, 41]
+    assert "row 3 of" in bad.lines[3]
+    assert "truncated" in bad.lines[3]
+    assert bad.named().startswith("2 images could not be decoded, and count nowhere: row 3")
+    # The others are what they are without them.
+    whole = torch.cat([batch.inputs[batch.mask] for batch in batches])
+    assert bool(torch.isfinite(whole).all())
+
+
+def test_by_default_the_first_of_them_stops_the_run(streamed) -> None:
+    with pytest.raises(UserError, match=r"row 3 .*truncated.*--data.on-bad-image skip"):
+        _batches(_load(streamed()).train)
+
+
+def test_missing_files_are_left_out_before_the_run(streamed) -> None:
+    data = _load(streamed(cut=(), absent=(5, 6)), on_bad_image="skip")
+    assert data.train.index.tolist() == [n for n in range(60) if n not in (5, 6)]
+    assert any("2 images that cannot be read are left out" in note for note in data.notes)
+
+
+def test_too_many_of_them_stop_the_run(streamed) -> None:
+    root = streamed(cut=tuple(range(0, 24, 2)), kind="tar")
+    with pytest.raises(
+        UserError, match=r"11 of 60 images of .* cannot be decoded, more than --data.bad-images allows: row"
+    ):
+        _batches(_load(root, on_bad_image="skip").train)
+    data = _load(root, on_bad_image="skip", bad_images=0.2)
+    assert sum(int(batch.mask.sum()) for batch in _batches(data.train)) == 48
+
+
+def test_parts_of_a_split_note_them_together(streamed) -> None:
+    data = _load(streamed(), on_bad_image="skip", val=0.5)
+    for part in (data.train, data.val):
+        part.images.load(torch.arange(len(part)))
+    assert list(data.unreadable["train"].lines) == [3, 41]
+
+
+def test_a_run_goes_on_without_them_and_says_so(streamed, tmp_path: Path, capsys) -> None:
+    root = streamed(kind="tar")
+    out = tmp_path / "run"
+    words = [
+        "--dataset",
+        root,
+        "--data.on-bad-image",
+        "skip",
+        "--weighter",
+        "discriminant",
+        "--epochs",
+        2,
+        "--out",
+        out,
+    ]
+    words += ["--train.warmup-epochs", 1, "--batch-size", 16, "--data.image-size", 16, "--tracking", "none"]
+    assert main([str(word) for word in words]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["data"]["decode_errors"] == {"train": 2, "test": 1}
+    assert "train: 2 images could not be decoded" in " ".join(summary["warnings"])
+    assert "truncated" in capsys.readouterr().err
+    labels = pd.read_parquet(out / "labels.parquet").set_index("index")
+    assert len(labels) == summary["data"]["train"]
+    assert labels["weight"].notna().all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from noisyrun.bank.stored import Facts, StoredBank
 from noisyrun.bank.stores import Store, TensorStore
 from noisyrun.bank.writers import Writer, check_finite
 from noisyrun.config.settings import BankSettings
+from noisyrun.data.label_sets import of_rows
 from noisyrun.data.samples import Samples
 from noisyrun.engine.world import ALONE, World
 
@@ -210,6 +212,7 @@ def _bank(
     predictions: Predictions | None,
     world: World,
 ) -> StoredBank:
+    samples = _readable(samples, world)
     facts = Facts(
         index=samples.index,
         labels=samples.labels,
@@ -225,6 +228,26 @@ def _bank(
     )
     space = fit_space(settings.space, store, device, world=world)
     return StoredBank(store, samples.task, facts, device, space=space, memory=memory // 2)
+
+
+def _readable(samples: Samples, world: World) -> Samples:
+    """The samples, with nothing said of those whose image could not be decoded: a blank one is of no class."""
+    bad = None if samples.images is None else samples.images.bad
+    if bad is None:
+        return samples
+    for lines in world.collect({str(index): line for index, line in bad.lines.items()}):
+        bad.take({int(index): line for index, line in lines.items()})
+    lost = bad.among(samples.index)
+    if lost is None:
+        return samples
+    return replace(
+        samples,
+        labels=of_rows(samples.labels, ~lost),
+        trusted=of_rows(samples.trusted, ~lost),
+        clean=samples.clean & ~lost,
+        verified=samples.verified.masked_fill(lost, -1),
+        verified_held=samples.verified_held & ~lost,
+    )
 
 
 def _check_shapes(samples: Samples, features: Tensor, logits: Tensor | Head) -> None:

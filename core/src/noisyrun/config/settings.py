@@ -59,6 +59,13 @@ class DataSettings(Settings):
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="An image that cannot be read: stop, or skip it."
     )
+    bad_images: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="With --data.on-bad-image skip: share of the images of a split that do not fit in memory, and of "
+        "which more than ten, that may fail to decode before the run stops.",
+    )
     clean_pairs: float = Field(
         1.0,
         gt=0,

@@ -83,11 +83,10 @@ def assemble(raw: RawData, settings: RunSettings, *, to_train: bool = True) -> D
     if train.images is not None:
         shape, note = common_shape(train, settings.data.image_size)
         notes += [note] if note else []
-    skip = settings.data.on_bad_image == "skip"
     task = _task(raw, classes, shape, settings.train.loss)
-    everything, train = _samples(train, task, classes, skip, notes, hold=to_train)
+    everything, train = _samples(train, task, classes, settings, notes, hold=to_train)
     _need_classes(train, everything)
-    tested = None if raw.test is None else _samples(raw.test, task, classes, skip, notes)
+    tested = None if raw.test is None else _samples(raw.test, task, classes, settings, notes)
     test = None if tested is None else _test(tested[0])
     everything, noise = inject.inject(everything, settings, raw, notes)
     train_part, val = _split(everything, settings)
@@ -141,7 +140,7 @@ def _task(
 
 
 def _samples(
-    raw: Raw, task: Task, classes: Classes, skip: bool, notes: list[str], hold: bool = True
+    raw: Raw, task: Task, classes: Classes, settings: RunSettings, notes: list[str], hold: bool = True
 ) -> tuple[Samples, Raw]:
     """One split, with its images decoded and its columns read; and the raw rows that are left."""
     # Labels first: a label out of range is found before an hour of decoding.
@@ -150,7 +149,8 @@ def _samples(
     if raw.images is not None:
         assert task.image_size is not None
         assert task.channels is not None
-        images, kept, bad = read_images(raw, (task.channels, *task.image_size), skip, hold)
+        shape, skip = (task.channels, *task.image_size), settings.data.on_bad_image == "skip"
+        images, kept, bad = read_images(raw, shape, skip, hold, settings.data.bad_images)
         if kept is not None:
             more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
             notes.append(f"{len(bad)} images that cannot be read are left out: {'; '.join(bad[:_NAMED])}{more}")

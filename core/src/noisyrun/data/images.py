@@ -15,8 +15,9 @@ from torch import Tensor
 from noisyrun.api import UserError
 from noisyrun.data.decode import BadImage, decode, probe
 from noisyrun.data.raw import Raw
-from noisyrun.data.refs import ImageRefs
+from noisyrun.data.refs import FileRefs, ImageRefs
 from noisyrun.data.samples import Images
+from noisyrun.data.unreadable import Unreadable
 
 #: Bytes of decoded images up to which all of them are held in memory.
 RESIDENT_BYTES = 2 << 30
@@ -26,6 +27,8 @@ _PROBED = 512
 _CHUNK = 256
 #: Decoding threads at most.
 _THREADS = 16
+#: Grey level of an image that cannot be decoded.
+_GREY = 128
 #: Side that images of differing sizes are brought to when they are at least that large.
 _WEB_SIDE = 224
 
@@ -64,23 +67,26 @@ class LazyImages(Images):
         Where they stand.
     shape
         Channels, height and width that they are brought to.
+    bad
+        Where images that cannot be decoded are noted; they are blank then. None: the first of them is an error.
     """
 
-    def __init__(self, raw: Raw, refs: ImageRefs, shape: tuple[int, int, int]) -> None:
+    def __init__(self, raw: Raw, refs: ImageRefs, shape: tuple[int, int, int], bad: Unreadable | None = None) -> None:
         self.raw = raw
         self.refs = refs
         self.shape = shape
+        self.bad = bad
 
     def __len__(self) -> int:
         return len(self.refs)
 
     def at(self, side: int) -> LazyImages:
         """The same images decoded to squares of another side, rather than resized from this one."""
-        return LazyImages(self.raw, self.refs, (self.shape[0], side, side))
+        return LazyImages(self.raw, self.refs, (self.shape[0], side, side), self.bad)
 
     def take(self, rows: np.ndarray) -> LazyImages:
         """Some of them, int64 [r], ascending."""
-        return LazyImages(self.raw.take(rows), self.refs.take(rows), self.shape)
+        return LazyImages(self.raw.take(rows), self.refs.take(rows), self.shape, self.bad)
 
     def decoded(self) -> Images:
         """The same images held in memory, where they fit."""
@@ -95,11 +101,17 @@ class LazyImages(Images):
         """Decode some images, int64 [R], into uint8 [R, channels, height, width]."""
         pixels = out.numpy()
         for row, position in enumerate(positions.tolist()):
+            if self.bad is not None and int(self.raw.index[position]) in self.bad:
+                pixels[row] = _GREY
+                continue
             try:
                 with self.refs.open(position) as stream:
                     pixels[row] = decode(stream, self.shape[0], self.shape[1:])
             except (BadImage, OSError) as error:
-                raise UserError(bad_image(self.raw, position, error)) from None
+                if self.bad is None:
+                    raise UserError(bad_image(self.raw, position, error)) from None
+                pixels[row] = _GREY
+                self.bad.add(int(self.raw.index[position]), f"{self.raw.row(position)}: {_reason(error)}")
 
 
 def bad_image(raw: Raw, position: int, error: Exception) -> str:
@@ -171,7 +183,7 @@ def fit_in_memory(raw: Raw, shape: tuple[int, int, int]) -> bool:
 
 
 def read_images(
-    raw: Raw, shape: tuple[int, int, int], skip: bool, hold: bool = True
+    raw: Raw, shape: tuple[int, int, int], skip: bool, hold: bool = True, share: float = 0.0
 ) -> tuple[Images, np.ndarray | None, list[str]]:
     """The images of a split, decoded where they fit in memory.
 
@@ -183,6 +195,8 @@ def read_images(
         Leave out images that cannot be read, rather than stop.
     hold
         Whether to hold them in memory where they fit; otherwise they are decoded as they are asked for.
+    share
+        With `skip`: how large a share of images that are not held in memory may fail to decode later on.
 
     Returns
     -------
@@ -196,8 +210,9 @@ def read_images(
     Raises
     ------
     UserError
-        At the first image that cannot be read, unless `skip`. Images that are not held in memory are checked here
-        only with `skip`: it would take as long as an epoch.
+        At the first image that cannot be read, unless `skip`. Of images too many for memory only the headers of files
+        are looked at here, and only with `skip`: decoding them would take as long as an epoch. Those that cannot be
+        decoded later on are noted by `LazyImages`.
     """
     refs = raw.images
     if isinstance(refs, np.ndarray):
@@ -207,9 +222,14 @@ def read_images(
             pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         return ResidentImages(pixels), None, []
     assert refs is not None
-    resident = hold and fit_in_memory(raw, shape)
+    fits = fit_in_memory(raw, shape)
+    resident = hold and fits
     if not resident and not skip:
         return LazyImages(raw, refs, shape), None, []
+    # What is decoded now is never asked for again if it fails; the rest is noted when it fails.
+    later = None if fits else Unreadable(raw.where, len(raw), share)
+    if later is not None and not isinstance(refs, FileRefs):
+        return LazyImages(raw, refs, shape, later), None, []
     out = np.empty((len(refs), *shape), np.uint8) if resident else None
     errors: dict[int, Exception] = {}
 
@@ -217,6 +237,9 @@ def read_images(
         for position in range(start, min(start + _CHUNK, len(refs))):
             try:
                 with refs.open(position) as stream:
+                    if later is not None:
+                        probe(stream)
+                        continue
                     pixels = decode(stream, shape[0], shape[1:])
             except (BadImage, OSError) as error:
                 errors[position] = error
@@ -230,7 +253,9 @@ def read_images(
         if errors and not skip:
             break
     if not errors:
-        return (ResidentImages(torch.from_numpy(out)) if out is not None else LazyImages(raw, refs, shape)), None, []
+        if out is not None:
+            return ResidentImages(torch.from_numpy(out)), None, []
+        return LazyImages(raw, refs, shape, later), None, []
     if not skip:
         first = min(errors)
         raise UserError(bad_image(raw, first, errors[first]))
@@ -240,4 +265,4 @@ def read_images(
         raise UserError(f"no image of {raw.where} can be read, e.g. {lines[0]}")
     if out is not None:
         return ResidentImages(torch.from_numpy(out[kept])), kept, lines
-    return LazyImages(raw.take(kept), refs.take(kept), shape), kept, lines
+    return LazyImages(raw.take(kept), refs.take(kept), shape, later), kept, lines

@@ -31,7 +31,7 @@ class Rows:
     positions
         int64 [B]: position of each row's sample.
     mask
-        bool [B]: False where a row is padding, which must count nowhere.
+        bool [B]: False where a row is padding, or its image could not be decoded, and must count nowhere.
     bags
         int64 [B]: number of each row's bag, or None.
     """
@@ -148,7 +148,7 @@ class TrainLoader:
                 own = whole.take(slice(self.rank * count, (self.rank + 1) * count))
                 yield LoadedBatch(
                     positions=own.positions,
-                    mask=own.mask,
+                    mask=self._readable(own.mask, rows.positions[first + start + self.rank * count :][:count]),
                     bags=own.bags,
                     inputs=self.inputs.normalised(inputs),
                     whole=None if self.processes == 1 else whole,
@@ -163,6 +163,12 @@ class TrainLoader:
         rest = (len(values) - full) // self.processes
         of_full = values[:full].view(-1, self.processes, size // self.processes)[:, self.rank].flatten()
         return torch.cat([of_full, values[full + self.rank * rest : full + (self.rank + 1) * rest]])
+
+    def _readable(self, mask: Tensor, positions: Tensor) -> Tensor:
+        """The mask of a batch that has been decoded, without the rows whose image could not be."""
+        bad = None if self.inputs.images is None else self.inputs.images.bad
+        lost = None if bad is None else bad.among(self.index[positions])
+        return mask if lost is None else mask & ~lost.to(mask.device)
 
 
 def augmentation(samples: Samples, settings: AugmentSettings, seed: int, resolution: int | None) -> Augment | None:

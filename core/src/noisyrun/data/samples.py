@@ -16,6 +16,7 @@ from noisyrun.api.task import Task
 
 if TYPE_CHECKING:
     from noisyrun.data.noise_manifest import NoiseManifest
+    from noisyrun.data.unreadable import Unreadable
 
 
 class Images(ABC):
@@ -27,10 +28,13 @@ class Images(ABC):
         Channels, height, width of every image as `load` gives it.
     resident
         uint8 [N, channels, height, width] when all images are held in memory; None when they are read as needed.
+    bad
+        Where images are noted that cannot be decoded; None where that is an error, or all have been decoded.
     """
 
     shape: tuple[int, int, int]
     resident: Tensor | None = None
+    bad: Unreadable | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -145,6 +149,13 @@ class Data:
     def task(self) -> Task:
         """What is to be learned."""
         return self.train.task
+
+    @property
+    def unreadable(self) -> dict[str, Unreadable]:
+        """Images of the source of each split that could not be decoded as they were needed; see `Unreadable`."""
+        splits = {"train": self.train, "test": self.test}
+        found = {name: split.images.bad for name, split in splits.items() if split is not None and split.images}
+        return {name: bad for name, bad in found.items() if bad is not None}
 
 
 def no_labels(n: int) -> Labels:

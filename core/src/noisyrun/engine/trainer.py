@@ -112,6 +112,7 @@ class Trainer:
         #: State of the methods as it was before a label phase that is under way.
         self.methods_before: dict[str, Any] | None = None
         self._side: SideInfo | None = None
+        self._unreadable: dict[str, int] = {}
 
     def run(self, *, resume: bool = False) -> Outcome:
         """Train to the end.
@@ -238,6 +239,7 @@ class Trainer:
         }
         if (at.epochs + 1) % self.settings.eval.every == 0 or at.epoch + 1 == work.epochs:
             record |= self._evaluate(work)
+        self._tell_unreadable()
         at.epoch, at.epochs = at.epoch + 1, at.epochs + 1
         at.step, at.loss, at.epoch_seconds, at.labelled = 0, 0.0, 0.0, False
         share_warnings(self.console, self.world)
@@ -246,6 +248,13 @@ class Trainer:
         result = EpochResult(work.stage.name, at.epochs, at.steps, metrics)
         self.console.epoch(result, self._all_epochs())
         self.observers.epoch_end(result)
+
+    def _tell_unreadable(self) -> None:
+        """Images that could not be decoded, whenever there are more than before."""
+        for split, bad in self.data.unreadable.items():
+            if len(bad) > self._unreadable.get(split, 0):
+                self._unreadable[split] = len(bad)
+                self.console.warn(f"{split}: {bad.named()}")
 
     def _evaluate(self, work: Work) -> dict[str, float]:
         """Numbers on noisy validation and on the test set; the test set's never choose anything."""

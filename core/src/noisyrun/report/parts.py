@@ -136,6 +136,10 @@ class DataPart(Part):
     digests: dict[str, str] = Field(default_factory=dict, description="SHA-256 of labels, images or features, noise.")
     lineage: dict[str, Any] = Field(default_factory=dict, description="Where it came from and what was injected.")
     notes: list[str] = Field(default_factory=list, description="What was injected, skipped or assumed, in words.")
+    decode_errors: dict[str, int] = Field(
+        default_factory=dict,
+        description="Images that could not be decoded as they were needed, by split; empty where there was none.",
+    )
 
 
 class Baseline(Part):

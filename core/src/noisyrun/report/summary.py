@@ -242,6 +242,7 @@ def _data(data: Data) -> DataPart:
         digests=dict(data.digests),
         lineage=plain(data.lineage),
         notes=list(data.notes),
+        decode_errors={name: len(bad) for name, bad in data.unreadable.items() if len(bad)},
     )
 
 
