@@ -25,6 +25,8 @@ def main() -> int:
     """Fuzz every target asked for."""
     from fuzz_targets import TARGETS
 
+    from noisyrun.printable import printable
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all by default")
     parser.add_argument("--seconds", type=int, default=60, help="of each target")
@@ -45,8 +47,8 @@ def main() -> int:
         )
         if done.returncode:
             failed += 1
-            told = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
-            print("\n".join(f"    {line}" for line in told[-12:]), flush=True)
+            told = done.stdout.strip().splitlines()[-12:] + done.stderr.strip().splitlines()[-3:]
+            print("\n".join(f"    {printable(line)[:200]}" for line in told), flush=True)
     print(f"{total:,} inputs of {len(arguments.targets or TARGETS)} readers tried, {failed} failed")
     FOUND.rmdir() if not any(FOUND.iterdir()) else None
     return 1 if failed else 0
