@@ -18,7 +18,7 @@ from noisyrun.api.labels import Labels
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import build, sources
 from noisyrun.data.classes import Classes, find_classes
-from noisyrun.data.pack.columns import INDEX, NAMES, Column, class_feature, class_values, columns_of
+from noisyrun.data.pack.columns import INDEX, NAMES, Column, class_feature, class_values, columns_of, uniform
 from noisyrun.data.raw import ABSENT, KNOWN, Raw, RawData
 from noisyrun.data.samples import Data, Samples
 from noisyrun.data.verdicts import is_file as is_verdicts
@@ -70,6 +70,11 @@ class Cleaned:
     settings: RunSettings
     lineage: dict[str, Any] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+
+    def uniform(self) -> dict[str, Split]:
+        """The splits, each with the columns of all, as those want who read all splits as one table."""
+        columns = uniform([part.columns for part in self.splits.values()])
+        return {name: Split(self.splits[name].raw, part) for name, part in zip(self.splits, columns, strict=True)}
 
     @property
     def lineage_text(self) -> str:

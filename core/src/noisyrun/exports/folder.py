@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def export_folder(run: Path, to: Path, options: Given) -> list[str]:
     folders = safe_names(found.classes.names)
     lines = list(found.lines)
     with new_folder(to) as place:
-        for split, part in found.splits.items():
+        for split, part in found.uniform().items():
             lines += _write(part, place / split, folders, found.classes.names, link)
         same = folders == found.classes.names
         if not write_classes(found.classes, place, folders) and not same:
@@ -54,7 +55,7 @@ def _write(part: Split, place: Path, folders: tuple[str, ...], names: tuple[str,
         image.put(place / name)
         files.append(name)
     rows = np.flatnonzero(labels >= 0)
-    columns = {name: Column(column.take(rows), column.feature) for name, column in part.columns.items()}
+    columns = {name: replace(column, values=column.take(rows)) for name, column in part.columns.items()}
     columns = by_name(columns, names)
     head = {"file_name": Column(pa.array(files, pa.string())), INDEX: columns.pop(INDEX)}
     write_table({**head, **columns}, place, "metadata", "parquet")

@@ -33,7 +33,7 @@ def export_manifest(run: Path, to: Path, options: Given) -> list[str]:
     lines = list(found.lines)
     with new_folder(to) as folder:
         copied = 0
-        for split, part in found.splits.items():
+        for split, part in (found.uniform() if form == "parquet" else found.splits).items():
             paths, more = _paths(part.raw, folder, split, root, link or "copy")
             copied += more
             columns = by_name(part.columns, found.classes.names)

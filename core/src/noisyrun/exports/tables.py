@@ -35,10 +35,11 @@ def _named(column: Column, names: pa.Array) -> Column:
     feature = column.feature or {}
     inner = feature.get("feature")
     if feature.get("_type") == "ClassLabel":
-        return Column(names.take(column.values))
+        return Column(names.take(column.values), absent=column.absent)
     if isinstance(inner, Mapping) and inner.get("_type") == "ClassLabel":
         values = column.values
-        return Column(pa.ListArray.from_arrays(_offsets(values), names.take(values.flatten())))
+        named = pa.ListArray.from_arrays(_offsets(values), names.take(values.flatten()))
+        return Column(named, absent=column.absent)
     return column
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,8 @@ NAMES: Mapping[str, str] = {
 INDEX = "index"
 #: Key of a Parquet schema's metadata under which noisyrun notes what a reader should know.
 METADATA = b"noisyrun"
+#: Under it, the columns that a split lacks.
+ABSENT_NOTE = "absent"
 _CLASSES = (*KNOWN, *KNOWN.values(), *ABSENT.values())
 _TEXTS = ("title", "description", "source")
 
@@ -52,10 +54,13 @@ class Column:
         One a row.
     feature
         What the values are, as Hugging Face's `datasets` writes it into a schema; None: told from their type.
+    absent
+        The split lacks it, and it is there, null, because `datasets` wants the same columns in all splits.
     """
 
     values: pa.Array
     feature: Mapping[str, Any] | None = None
+    absent: bool = False
 
     @property
     def described(self) -> Mapping[str, Any]:
@@ -144,8 +149,30 @@ def matrix_column(values: np.ndarray) -> Column:
     return Column(pa.FixedSizeListArray.from_arrays(flat, values.shape[1]))
 
 
+def uniform(splits: Sequence[Mapping[str, Column]]) -> list[dict[str, Column]]:
+    """The columns of splits, each with those that only others have, marked as absent."""
+    every = {name: column for columns in reversed(splits) for name, column in columns.items()}
+    order = list(dict.fromkeys(name for columns in splits for name in columns))
+    counts = [len(next(iter(columns.values())).values) for columns in splits]
+    return [
+        {
+            name: columns.get(name) or Column(_nothing(count, every[name].values.type), every[name].described, True)
+            for name in order
+        }
+        for columns, count in zip(splits, counts, strict=True)
+    ]
+
+
+def _nothing(count: int, kind: pa.DataType) -> pa.Array:
+    """Nulls; of lists of one length, which Parquet does not give back as nulls, lists of NaN."""
+    if not pa.types.is_fixed_size_list(kind):
+        return pa.nulls(count, kind)
+    nothing = np.full(count * kind.list_size, np.nan, kind.value_type.to_pandas_dtype())
+    return pa.FixedSizeListArray.from_arrays(pa.array(nothing), kind.list_size)
+
+
 def schema_of(
-    columns: Mapping[str, Column], features: Mapping[str, Any], fields: list[pa.Field], notes: Any
+    columns: Mapping[str, Column], features: Mapping[str, Any], fields: list[pa.Field], notes: Mapping[str, Any]
 ) -> pa.Schema:
     """The schema of a table of columns.
 
@@ -159,6 +186,8 @@ def schema_of(
         What noisyrun notes for its own readers, JSON values.
     """
     described = {**features, **{name: column.described for name, column in columns.items()}}
+    absent = [name for name, column in columns.items() if column.absent]
+    notes = {**notes, ABSENT_NOTE: absent} if absent else notes
     return pa.schema(
         [*fields, *(pa.field(name, column.values.type) for name, column in columns.items())],
         metadata={

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noisyrun.api import UserError
-from noisyrun.data.pack.columns import INDEX, METADATA
+from noisyrun.data.pack.columns import ABSENT_NOTE, INDEX, METADATA
 from noisyrun.data.raw import RawData
 
 PACK = "pack.json"
@@ -122,8 +123,20 @@ def stable_index(table: pa.Table, where: str) -> np.ndarray:
 
 def keeps_index(schema: pa.Schema) -> bool:
     """Whether a schema says that its column `index` is the stable index."""
+    return _notes(schema).get("index") == INDEX and INDEX in schema.names
+
+
+def without_absent(table: pa.Table) -> pa.Table:
+    """A table without the columns that are in it only because another split has them."""
+    absent = _notes(table.schema).get(ABSENT_NOTE)
+    names = [name for name in table.column_names if name in absent] if isinstance(absent, list) else []
+    return table.drop_columns(names) if names else table
+
+
+def _notes(schema: pa.Schema) -> Mapping[str, Any]:
+    """What noisyrun noted in a schema; empty where it did not."""
     try:
         notes = json.loads((schema.metadata or {})[METADATA])
     except (KeyError, ValueError):
-        return False
-    return isinstance(notes, Mapping) and notes.get("index") == INDEX and INDEX in schema.names
+        return {}
+    return notes if isinstance(notes, Mapping) else {}

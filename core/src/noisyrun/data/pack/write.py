@@ -17,7 +17,7 @@ from noisyrun.data.classes import Classes
 from noisyrun.data.hashing import digest
 from noisyrun.data.images import bad_image
 from noisyrun.data.pack import card
-from noisyrun.data.pack.columns import Column, matrix_column
+from noisyrun.data.pack.columns import Column, matrix_column, uniform
 from noisyrun.data.pack.encode import Encoded, Encoding, encoded
 from noisyrun.data.pack.index import PART, IndexPart, write_index
 from noisyrun.data.pack.read import PACK, Pack, Shard, SplitPart, read_pack
@@ -118,6 +118,8 @@ def write_pack(
     if not images and options.form == "shards":
         raise UserError("--as shards: tar shards hold images, and this data has features alone; use --as parquet")
     splits = splits if images else {split: _with_features(content) for split, content in splits.items()}
+    columns = uniform([content.columns for content in splits.values()])
+    splits = {split: Content(splits[split].raw, part) for split, part in zip(splits, columns, strict=True)}
     found, said = _digest(splits, classes), options.as_dict(images)
     to = to.absolute()
     if refuse_target(to, found, said):

@@ -11,7 +11,7 @@ import pyarrow as pa
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
 from noisyrun.data.arrow import read_parquet
-from noisyrun.data.pack.read import stable_index
+from noisyrun.data.pack.read import stable_index, without_absent
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import BytesRefs, FileRefs, ImageRefs
 from noisyrun.data.sources.files import test_files, training_files
@@ -61,7 +61,7 @@ def read_tables(files: list[Path], columns: list[str] | None = None) -> pa.Table
     """
     tables = [read_parquet(file, columns) for file in files]
     try:
-        return pa.concat_tables(tables)
+        return without_absent(pa.concat_tables(tables))
     except pa.ArrowException:
         raise UserError(f"the shards of {files[0].parent} differ in their columns") from None
 
