@@ -243,8 +243,8 @@ def _classes(path: Path, files: list[Path]) -> tuple[pa.Array, str]:
     seen: set[str] = set()
     for file in files:
         if file.is_file() or file == files[0]:
-            for batch in _table(file, _LABELS):
-                seen.update(pc.unique(batch.column(2)).to_pylist())
+            for batch in _table(file, ("LabelName",)):
+                seen.update(pc.unique(batch.column(0)).to_pylist())
     why = f"all labels that are given ({_TRAINABLE[0]}, a label a line, leaves others out)"
     return pa.array(sorted(seen - {None, ""}), pa.string()), why
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,33 +18,34 @@ _BLOCK = 16 << 20
 _INTEGER = r"\A-?[0-9]{1,18}\z"
 
 
-def text_lines(file: Path) -> pa.LargeStringArray:
-    """Lines of a text file that hold something, without their ends.
+def _line_blocks(file: Path) -> Iterator[pa.LargeStringArray]:
+    """Lines of a text file that hold something, without their ends, a block at a time.
 
     Raises
     ------
     UserError
         When the file is missing, empty or no text.
     """
+    count = 0
     try:
         with open(file, "rb") as stream:
-            parts = [_split(block, start, file) for start, block in _blocks(stream)]
+            for start, block in _blocks(stream):
+                found = _split(block, start, file)
+                found = found.filter(pc.not_equal(pc.utf8_trim_whitespace(found), ""))
+                count += len(found)
+                yield found
     except FileNotFoundError:
         raise UserError(f"{file} is missing") from None
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from None
-    found = pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
-    found = found.filter(pc.not_equal(pc.utf8_trim_whitespace(found), ""))
-    if not len(found):
+    if not count:
         raise UserError(f"{file} is empty")
-    return found
 
 
-def _blocks(stream: object) -> Iterator[tuple[int, bytes]]:
+def _blocks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """Whole lines, and the place in the file at which they begin."""
     start, rest = 0, b""
-    read = stream.read  # type: ignore[attr-defined]
-    while block := read(_BLOCK):
+    while block := stream.read(_BLOCK):
         block = rest + block
         end = block.rfind(b"\n") + 1
         if end:
@@ -67,9 +69,8 @@ def _split(block: bytes, start: int, file: Path) -> pa.LargeStringArray:
 
 
 def lines(file: Path) -> list[str]:
-    """Lines of a text file that hold something; errors as for `text_lines`."""
-    found: list[str] = text_lines(file).to_pylist()
-    return found
+    """Lines of a text file that hold something; errors as for lists of labels."""
+    return [line for block in _line_blocks(file) for line in block.to_pylist()]
 
 
 def labelled(file: Path) -> tuple[pa.LargeStringArray, np.ndarray]:
@@ -78,25 +79,27 @@ def labelled(file: Path) -> tuple[pa.LargeStringArray, np.ndarray]:
     Raises
     ------
     UserError
-        Naming the first line that is neither.
+        When the file is missing, empty or no text; naming the first line that is neither path nor label.
     """
-    rows = pc.utf8_rtrim_whitespace(text_lines(file))
-    cells = pc.split_pattern(rows, " ", max_splits=1, reverse=True)
-    two = pc.equal(pc.list_value_length(cells), 2).to_numpy(zero_copy_only=False)
-    if two.all():
-        values = cells.flatten()
-        paths, labels = (
-            values.take(pa.array(np.arange(0, len(values), 2))),
-            values.take(pa.array(np.arange(1, len(values), 2))),
-        )
-        paths = pc.utf8_rtrim_whitespace(paths)
-        good = pc.and_(pc.match_substring_regex(labels, _INTEGER), pc.not_equal(paths, ""))
-        two = good.to_numpy(zero_copy_only=False)
-    if not two.all():
-        row = int(two.argmin())
-        line = rows[row].as_py()
-        raise UserError(f"{file}, line {row + 1}: {line[:80]!r} is no path and label with a space between")
-    return paths, labels.cast(pa.int64()).to_numpy()
+    paths, labels, before = [], [], 0
+    for block in _line_blocks(file):
+        rows = pc.utf8_rtrim_whitespace(block)
+        cells = pc.split_pattern(rows, " ", max_splits=1, reverse=True)
+        good = pc.equal(pc.list_value_length(cells), 2).to_numpy(zero_copy_only=False)
+        if good.all():
+            values = cells.flatten()
+            first, second = (values.take(pa.array(np.arange(start, len(values), 2))) for start in (0, 1))
+            first = pc.utf8_rtrim_whitespace(first)
+            fits = pc.and_(pc.match_substring_regex(second, _INTEGER), pc.not_equal(first, ""))
+            good = fits.to_numpy(zero_copy_only=False)
+        if not good.all():
+            row = int(good.argmin())
+            line = rows[row].as_py()[:80]
+            raise UserError(f"{file}, line {before + row + 1}: {line!r} is no path and label with a space between")
+        paths.append(first)
+        labels.append(second.cast(pa.int64()).to_numpy())
+        before += len(rows)
+    return pa.concat_arrays(paths), np.concatenate(labels)
 
 
 def tsv(file: Path, header: Sequence[str], found: Findings) -> list[list[str]]:
