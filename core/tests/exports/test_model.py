@@ -156,6 +156,10 @@ def damaged(file, tmp_path):
         "1 tensors do not agree; one: classifier.bias",
     )
     other = {**card_of(file)["backbone"], "name": "resnet-of-yore"}
+    huge = {**card_of(file)["backbone"], "settings": {"width": 1 << 28}}
+    found["huge"] = (rewritten(file, tmp_path / "h.safetensors", backbone=huge), r"extractor\.\S+ is .* it names")
+    unknown = {**card_of(file)["backbone"], "settings": {"widht": 4}}
+    found["setting"] = (rewritten(file, tmp_path / "u.safetensors", backbone=unknown), r"cannot be built: .*widht")
     found["plugin"] = (rewritten(file, tmp_path / "p.safetensors", backbone=other), "no backbone 'resnet-of-yore'")
     (tmp_path / "m.pt").write_bytes(b"\x80\x04.")
     found["pickle"] = (tmp_path / "m.pt", "refused unopened")
@@ -165,7 +169,22 @@ def damaged(file, tmp_path):
 
 @pytest.mark.parametrize(
     "case",
-    ["short", "header", "noise", "bare", "format", "field", "std", "classes", "tensor", "plugin", "pickle", "absent"],
+    [
+        "short",
+        "header",
+        "noise",
+        "bare",
+        "format",
+        "field",
+        "std",
+        "classes",
+        "tensor",
+        "huge",
+        "setting",
+        "plugin",
+        "pickle",
+        "absent",
+    ],
 )
 def test_what_is_damaged_or_strange_is_one_line(case, file, tmp_path):
     path, says = damaged(file, tmp_path)[case]

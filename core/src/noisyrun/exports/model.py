@@ -22,6 +22,7 @@ from noisyrun.engine.network import Network
 from noisyrun.exports.card import KEY, Card, Plugin, Preprocessing
 from noisyrun.exports.preprocess import Preprocess
 from noisyrun.files import atomic
+from noisyrun.methods import Methods
 from noisyrun.plan import make_methods
 from noisyrun.registry import Registry
 from noisyrun.run_folder import SUMMARY, RunFolder
@@ -141,17 +142,12 @@ def load_model(path: Path | str, *, registry: Registry | None = None) -> Model:
         return of_run(path, registry)
     card, tensors = _read(path)
     try:
-        network = _build(card, registry)
+        methods = _methods(card, registry)
+        _refuse_larger(card, methods, tensors)
+        network = _build(card, methods)
+        _check_fits(used(network), tensors)
     except UserError as error:
-        raise UserError(f"{path}: its network cannot be built: {error}") from None
-    expected = used(network)
-    odd = sorted(expected.keys() ^ tensors.keys())
-    if odd:
-        raise UserError(f"{path}: is of another network ({len(odd)} tensors do not agree; one: {odd[0]})")
-    for name, value in expected.items():
-        if value.shape != tensors[name].shape or value.dtype != tensors[name].dtype:
-            there, here = (f"{list(one.shape)} of {one.dtype}" for one in (tensors[name], value))
-            raise UserError(f"{path}: {name} is {there}, but {here} in the network it names")
+        raise UserError(f"{path}: {error}") from None
     network.load_state_dict(tensors, strict=False)
     return Model(network, card)
 
@@ -175,7 +171,8 @@ def _unread(network: Network, part: nn.Module) -> set[str]:
     try:
         part.requires_grad_(True)
         with torch.enable_grad():
-            logits = network.predict(torch.zeros(1, network.dim), given_features=True)
+            features = next(network.parameters()).new_zeros(1, network.dim)
+            logits = network.predict(features, given_features=True)
             if not logits.requires_grad:
                 return set()
             found = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
@@ -216,13 +213,46 @@ def _task(classes: Any, inputs: Mapping[str, Any]) -> Task:
     return Task(tuple(classes), **kind, image_size=(shape[1], shape[2]), channels=shape[0])
 
 
-def _build(card: Card, registry: Registry | None) -> Network:
-    """The network that a card names, its weights drawn."""
+def _check_fits(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors of another network than the one that the card names."""
+    odd = sorted(expected.keys() ^ tensors.keys())
+    if odd:
+        raise UserError(f"is of another network than it says ({len(odd)} tensors do not agree; one: {odd[0]})")
+    for name, value in expected.items():
+        if value.shape != tensors[name].shape or value.dtype != tensors[name].dtype:
+            there, here = (f"{list(one.shape)} of {one.dtype}" for one in (tensors[name], value))
+            raise UserError(f"{name} is {there}, but {here} in the network it names")
+
+
+def _refuse_larger(card: Card, methods: Methods, tensors: Mapping[str, Tensor]) -> None:
+    """Hold a network without memory against the tensors: a card from elsewhere could name one that fills this machine.
+
+    A plugin whose network cannot be built so is not checked before it is built.
+    """
+    try:
+        with torch.device("meta"):
+            expected = used(_build(card, methods))
+    except UserError:
+        raise
+    except Exception:  # whatever a plugin makes of tensors that hold nothing
+        return
+    _check_fits(expected, tensors)
+
+
+def _methods(card: Card, registry: Registry | None) -> Methods:
+    """The methods that a card names, which are part of the network."""
     values: dict[str, Any] = {}
     for plugin in (card.backbone, card.head):
         if plugin is not None:
             values[plugin.socket] = {plugin.name: plugin.settings}
-    methods = make_methods(RunConfig.from_dict(values, registry))
+    try:
+        return make_methods(RunConfig.from_dict(values, registry))
+    except UserError as error:
+        raise UserError(f"its network cannot be built: {'; '.join(str(error).splitlines())}") from None
+
+
+def _build(card: Card, methods: Methods) -> Network:
+    """The network that a card names, its weights drawn."""
     if methods.backbone is None:
         raise UserError("it names no backbone")
     heads = {method.key: method for method in (*methods.correctors, *methods.weighters)}
