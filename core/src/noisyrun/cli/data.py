@@ -12,7 +12,7 @@ from noisyrun.cli.common import configure, entries, nothing_left, wants_help
 from noisyrun.config import flags
 from noisyrun.printable import printable
 
-USAGE = """\
+_CHECK = """\
 noisyrun data check PATH [--data.format NAME] [--images none|sample|all] [--json]
 
 Say what the data set at PATH holds (classes, splits, verification, words beside the images), and name in one line each
@@ -26,9 +26,8 @@ sizes that are not those published. Nothing is trained and nothing is written.
   --json               print one JSON object: path, format, title, facts, notes, problems, warnings
   --data.FIELD         as in a run: noisyrun --help data
 
-Exit code: 0 nothing is wrong (there may be warnings), 1 something is.
-
-"""
+Exit code: 0 nothing is wrong (there may be warnings), 1 something is."""
+USAGE = f"{_CHECK}\n\n{pack.USAGE}"
 
 _DEPTHS: tuple[Literal["none", "sample", "all"], ...] = ("none", "sample", "all")
 
@@ -36,7 +35,7 @@ _DEPTHS: tuple[Literal["none", "sample", "all"], ...] = ("none", "sample", "all"
 def main(words: list[str]) -> int:
     """Check a data set, or pack it."""
     if wants_help(words):
-        print({"check": USAGE.rstrip(), "pack": pack.USAGE}.get(words[0], USAGE + pack.USAGE))
+        print({"check": _CHECK, "pack": pack.USAGE}.get(words[0], USAGE))
         return 0
     if words[:1] == ["pack"]:
         return pack.main(words[1:])

@@ -7,6 +7,7 @@ from pathlib import Path
 from noisyrun.api.errors import UserError
 from noisyrun.cli.common import entries, wants_help
 from noisyrun.config import flags
+from noisyrun.exports.formats import FORMATS
 from noisyrun.printable import printable
 
 USAGE = """\
@@ -18,22 +19,20 @@ test set, which no run judges, keep their labels and are marked. Nothing is writ
 A model is one file: the network as it stood after the last epoch, and how images are to be shown to it; the data is not
 read. `noisyrun predict` takes it.
 
-Formats:"""
+"""
+USAGE += "\n".join(f"  {name:<13}{format.summary}" for name, format in FORMATS.items())
+USAGE += "\n\nOptions of one: noisyrun export RUN FORMAT --help"
 
 
 def main(words: list[str]) -> int:
     """Export a run."""
-    from noisyrun.exports.formats import FORMATS
-
     if wants_help(words):
-        asked = next((FORMATS[word] for word in words if word in FORMATS), None)
-        print(USAGE)
-        print(entries([(name, format.summary) for name, format in FORMATS.items()]))
-        if asked is not None:
-            print("\nOptions:" if asked.options else "\nIt has no options.")
-            print(entries(list(asked.options)))
+        asked = next((word for word in words if word in FORMATS), None)
+        if asked is None:
+            print(USAGE)
         else:
-            print("\nOptions of one: noisyrun export RUN FORMAT --help")
+            print(f"noisyrun export RUN {asked} --to PATH: {FORMATS[asked].summary}\n")
+            print(entries(list(FORMATS[asked].options)) or "It has no options.")
         return 0
     if len(words) < 2 or words[0].startswith("-") or words[1].startswith("-"):
         raise UserError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -29,13 +29,13 @@ keep their bytes. DIR appears when all is written; a pack that was stopped goes 
   --samples N          or when it has so many samples
   --image-size S       bring images to a shorter side of S pixels where theirs is longer, as JPEG
   --quality Q          of those JPEGs, 1 to 100 (default 95)
-  --images header      look only into the header of each image; each is decoded by default, to find truncated ones
+  --images none        decode no image, look at headers alone; all are decoded by default, to find truncated ones
   --data.FIELD         how to read SOURCE: format, label, clean-label, test, root, classes, tree, on-bad-image
 
   noisyrun data pack photos/ --to photos-packed --as shards"""
 
 _FORMS: tuple[Literal["shards", "parquet"], ...] = ("shards", "parquet")
-_DEPTHS: tuple[Literal["header", "decode"], ...] = ("header", "decode")
+_DEPTHS: Mapping[str, Literal["header", "decode"]] = {"none": "header", "all": "decode"}
 _READING = ("format", "label", "clean-label", "test", "root", "classes", "tree", "on-bad-image")
 _OWN = ["to", "as", "shard-size", "samples", "image-size", "quality", "images"]
 
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
     quality = _number(given, "quality", 1, 100)
     if quality is not None and side is None:
         raise UserError("--quality: images keep their bytes unless --image-size S asks for smaller ones")
-    depth = _one_of(given, "images", _DEPTHS) or "decode"
+    depth = _DEPTHS[_one_of(given, "images", tuple(_DEPTHS)) or "all"]
     reading = [flag for flag in given if flag.path[0] == "data" and flag.name.removeprefix("data.") in _READING]
     nothing_left([flag for flag in given if flag not in reading], [*_OWN, *(f"data.{name}" for name in _READING)])
     settings = configure([flags.Flag(("dataset",), words[0]), *reading]).settings

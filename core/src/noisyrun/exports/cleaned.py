@@ -18,6 +18,7 @@ from noisyrun.api.labels import Labels
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import build, sources
 from noisyrun.data.classes import Classes, find_classes
+from noisyrun.data.digests import changed, kept
 from noisyrun.data.pack.columns import INDEX, NAMES, Column, class_feature, class_values, columns_of, uniform
 from noisyrun.data.raw import ABSENT, KNOWN, Raw, RawData
 from noisyrun.data.samples import Data, Samples
@@ -106,16 +107,16 @@ def cleaned(run: Path, choice: Choice, form: str) -> Cleaned:
     verdict = judged(table, used, origin, _observed(data, used), data.task.multi, choice)
     columns = _columns(part, classes, data, used, settings)
     columns = _exported(columns, verdict, classes.names, origin)
-    kept = np.flatnonzero(verdict.kept)
+    left = np.flatnonzero(verdict.kept)
     if len({c for c in verdict.classes[verdict.kept].reshape(-1).tolist() if c >= 0}) < 2:
         raise UserError("export: fewer than two classes are left; leave less out (--drop, --min-weight)")
-    splits = {"train": Split(part.take(kept), {name: _take(column, kept) for name, column in columns.items()})}
+    splits = {"train": Split(part.take(left), {name: _take(column, left) for name, column in columns.items()})}
     if raw.test is not None and data.test is not None:
         splits["test"] = _test(raw.test, data.test, classes)
     counts = {
         **verdict.counts,
         "not_in_run": len(raw.train) - len(used),
-        "train": len(kept),
+        "train": len(left),
         "test": 0 if data.test is None else len(data.test),
     }
     lineage = {
@@ -163,12 +164,14 @@ def _summary(folder: RunFolder) -> dict[str, Any]:
 
 
 def _refuse_changed(run: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    for name in sorted({*then, *now}):
-        if then.get(name) != now.get(name):
-            raise UserError(
-                f"export: the data changed since the run in {run} ({name} has another digest); "
-                "its verdicts are of other samples"
-            )
+    # Earlier versions took these digests alone; of others they say nothing.
+    early = set(then) <= {"labels", "inputs", "noise"}
+    part = changed(then if early else kept(then), now)
+    if part is not None:
+        raise UserError(
+            f"export: the data changed since the run in {run}: {part} are not what they were; "
+            "what the run says is of the old data: put it back, or name it with --dataset"
+        )
 
 
 def _used(data: Data) -> tuple[np.ndarray, np.ndarray]:
