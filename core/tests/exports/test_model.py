@@ -156,8 +156,10 @@ def damaged(file, tmp_path):
         "1 tensors do not agree; one: classifier.bias",
     )
     other = {**card_of(file)["backbone"], "name": "resnet-of-yore"}
-    huge = {**card_of(file)["backbone"], "settings": {"width": 1 << 28}}
+    huge = {**card_of(file)["backbone"], "settings": {"width": 1 << 20}}  # 60 TB
     found["huge"] = (rewritten(file, tmp_path / "h.safetensors", backbone=huge), r"extractor\.\S+ is .* it names")
+    beyond = {**card_of(file)["backbone"], "settings": {"width": 1 << 40}}
+    found["beyond"] = (rewritten(file, tmp_path / "b.safetensors", backbone=beyond), r"its network cannot be built \(")
     unknown = {**card_of(file)["backbone"], "settings": {"widht": 4}}
     found["setting"] = (rewritten(file, tmp_path / "u.safetensors", backbone=unknown), r"cannot be built: .*widht")
     found["plugin"] = (rewritten(file, tmp_path / "p.safetensors", backbone=other), "no backbone 'resnet-of-yore'")

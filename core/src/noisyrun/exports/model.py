@@ -148,6 +148,9 @@ def load_model(path: Path | str, *, registry: Registry | None = None) -> Model:
         _check_fits(used(network), tensors)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    except (RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path}: its network cannot be built ({reason})") from error
     network.load_state_dict(tensors, strict=False)
     return Model(network, card)
 
