@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from noisyrun.api import PAD, FeatureBank, Phase, UserError
+from noisyrun.api import PAD, FeatureBank, Phase, UserError, ops
 from noisyrun_cleannet.config import VerificationConfig
 
 #: Of the pairs verified by predictions, one is held out for so many that train.
@@ -58,18 +58,21 @@ def pairs_of(bank: FeatureBank, split: Literal["train", "held"], config: Verific
         return Pairs(rows, classes, _by_predictions(bank, rows, classes, split, config, phase))
     relevance = bank.verified(split)[rows].to(torch.int8)
     if bank.labels.classes.shape[1] > 1:
-        relevance = _of_each(bank, rows, classes, relevance)
+        relevance = _of_each(bank, rows, classes, relevance, phase.memory // 8)
     return Pairs(rows, classes, relevance)
 
 
-def _of_each(bank: FeatureBank, rows: Tensor, classes: Tensor, relevance: Tensor) -> Tensor:
+def _of_each(bank: FeatureBank, rows: Tensor, classes: Tensor, relevance: Tensor, memory: int) -> Tensor:
     """What is said of each of several labels: that one is wrong says not which, unless a trusted label does."""
-    trusted = bank.trusted.take(rows)
-    among = (trusted.classes == classes.unsqueeze(1)).any(1).to(torch.int8)
-    known = (trusted.classes != PAD).any(1)
-    several = (bank.labels.classes[rows] != PAD).sum(1) > 1
-    unclear = (relevance == 0) & several
-    return torch.where(unclear, torch.where(known, among, -torch.ones_like(among)), relevance)
+    several = (bank.labels.classes != PAD).sum(1) > 1
+    unclear = ((relevance == 0) & several[rows]).nonzero()[:, 0]
+    trusted, said = bank.trusted.classes, relevance.clone()
+    for span in ops.spans(len(unclear), trusted.element_size() * trusted.shape[1], memory):
+        part = unclear[span]
+        own = trusted[rows[part]]
+        among = (own == classes[part].unsqueeze(1)).any(1).to(torch.int8)
+        said[part] = torch.where((own != PAD).any(1), among, -torch.ones_like(among))
+    return said
 
 
 def _by_predictions(

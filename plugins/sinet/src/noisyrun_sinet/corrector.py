@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from noisyrun.api import PAD, Block, LabelCorrector, Needs, Prototypes, SideInfo, Targets, UserError
+from noisyrun.api import PAD, Block, LabelCorrector, Needs, Prototypes, SideInfo, Targets, UserError, ops
 from noisyrun_sinet.config import SinetCorrectorConfig
 from noisyrun_sinet.equations import smoothed
+
+#: Bytes of comparisons between classes of a row made at once: on a GPU, and on a CPU, in whose cache they stay.
+_CACHED = (1 << 27, 1 << 19)
 
 
 class SinetCorrector(LabelCorrector[SinetCorrectorConfig]):
@@ -47,9 +50,12 @@ class SinetCorrector(LabelCorrector[SinetCorrectorConfig]):
 
 def merge(classes: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Padded rows [R, k] with each class once, its values added up; padding last, and no wider than needed."""
-    same = (classes.unsqueeze(2) == classes.unsqueeze(1)) & (classes != PAD).unsqueeze(1)
-    total = (same * values.unsqueeze(1)).sum(2)
-    first = same.int().argmax(2) == torch.arange(classes.shape[1], device=classes.device)
+    total, first = torch.empty_like(values), torch.empty_like(classes, dtype=torch.bool)
+    for part in ops.spans(len(classes), 4 * classes.shape[1] ** 2, _CACHED[classes.device.type == "cpu"]):
+        same = (classes[part].unsqueeze(2) == classes[part].unsqueeze(1)) & (classes[part] != PAD).unsqueeze(1)
+        total[part] = (same * values[part].unsqueeze(1)).sum(2)
+        # Rows before the first that is the same: none.
+        first[part] = ~(same & torch.ones_like(same[0]).tril(-1)).any(2)
     keep = first & (classes != PAD) & (total > 0)
     order = (~keep).int().argsort(dim=1, stable=True)
     width = max(1, int(keep.sum(1).max())) if len(keep) else 1

@@ -144,10 +144,12 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
                 judged = prototypes.present.to(labels.device)[labels]
                 at, labels = at[judged], labels[judged]
             each_once = len(at) == len(block) and bool((at == torch.arange(len(at), device=at.device)).all())
-            pairs = block if each_once else block.take(at)
-            far = self._distance(pairs, labels, prototypes)
-            found.append(self._score(pairs, labels, far, side).cpu())
-            seen[pairs.rows] = far.cpu()
+            # Of several labels a sample, no more pairs at once than there are samples in a block.
+            for some, named in zip(at.split(len(block)), labels.split(len(block))):
+                pairs = block if each_once else block.take(some)
+                far = self._distance(pairs, named, prototypes)
+                found.append(self._score(pairs, named, far, side).cpu())
+                seen[pairs.rows] = far.cpu()
         if prototypes is not None and not bank.task.multi:
             self._seen = _Seen(weakref.ref(bank), weakref.ref(prototypes), seen)
         return torch.cat(found)
