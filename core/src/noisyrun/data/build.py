@@ -18,7 +18,7 @@ from noisyrun.api.task import Task
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import inject, sources
 from noisyrun.data.classes import Classes, find_classes
-from noisyrun.data.columns import flags, integers, named, tag_lists, texts
+from noisyrun.data.columns import Cells, flags, integers, named, tag_lists, texts
 from noisyrun.data.digests import digests
 from noisyrun.data.hashing import key, order
 from noisyrun.data.images import LazyImages, ResidentImages, common_shape, fit_in_memory, read_images
@@ -260,6 +260,8 @@ def take(samples: Samples, rows: Tensor) -> Samples:
         return None if values is None else values[rows]
 
     def words(values: Any) -> Any:
+        if isinstance(values, Cells):
+            return values.take(rows.numpy())
         return None if values is None else [values[row] for row in rows.tolist()]
 
     text = samples.text

@@ -165,8 +165,8 @@ def _lists(pairs: _Pairs, chosen: np.ndarray, n: int) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64()), pa.array(classes, pa.int32()))
 
 
-def _table(file: Path, wanted: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
-    """Some columns of a CSV file with a header, as text, a block at a time."""
+def _table(file: Path, wanted: tuple[str, ...], header: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+    """Some columns of a CSV file with a header, which may have to name others, too; as text, a block at a time."""
     from pyarrow import csv
 
     if not file.is_file():
@@ -178,7 +178,7 @@ def _table(file: Path, wanted: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     except (pa.ArrowException, OSError) as error:
         told = " ".join(str(error).split())
         if "not found" in told or "include_columns" in told:
-            told = f"the header must name {', '.join(wanted)}"
+            told = f"the header must name {', '.join(header or wanted)}"
         raise UserError(f"{file} is no such table: {told}") from None
 
 
@@ -243,7 +243,7 @@ def _classes(path: Path, files: list[Path]) -> tuple[pa.Array, str]:
     seen: set[str] = set()
     for file in files:
         if file.is_file() or file == files[0]:
-            for batch in _table(file, ("LabelName",)):
+            for batch in _table(file, ("LabelName",), _LABELS):
                 seen.update(pc.unique(batch.column(0)).to_pylist())
     why = f"all labels that are given ({_TRAINABLE[0]}, a label a line, leaves others out)"
     return pa.array(sorted(seen - {None, ""}), pa.string()), why
