@@ -187,9 +187,3 @@ def test_names_in_one_column_and_numbers_in_another_are_refused(write):
     path = write(names=None, noisy_label=[0, 1, 2] * 3, clean_label=["a", "b", "c"] * 3)
     with pytest.raises(UserError, match=r"'noisy_label' and 'clean_label' must all hold names or all hold numbers"):
         _load(path)
-
-
-def test_images_that_would_fill_the_memory_are_refused(write, monkeypatch):
-    monkeypatch.setattr("noisyrun.data.sources.parquet._MEMORY_SHARE", 0)
-    with pytest.raises(UserError, match=r"would fill the memory"):
-        _load(write())

@@ -25,6 +25,7 @@ class DataSettings(Settings):
         "folder",
         "manifest",
         "parquet",
+        "arrow",
         "webdataset",
         "features",
         "clothing1m",

@@ -44,10 +44,19 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     def read() -> pa.Table:
         with pq.ParquetFile(path) as file:
             about = file.metadata
-            size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+            size = sum(_bytes(about.row_group(group), columns) for group in range(about.num_row_groups))
             size = max(size, _CELL * about.num_rows * (len(columns) if columns is not None else about.num_columns))
             if size > free_memory():
                 raise UserError(f"cannot read {path}: its {about.num_rows:,} rows would fill the memory")
             return file.read(columns=None if columns is None else list(columns))
 
     return checked_table(read, str(path))
+
+
+def _bytes(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> int:
+    """Bytes of some columns of a row group, or of parts of them such as ``image.path``, once they are read."""
+    if columns is None:
+        return int(group.total_byte_size)
+    parts = (group.column(place) for place in range(group.num_columns))
+    wanted = tuple(f"{name}." for name in columns)
+    return sum(part.total_uncompressed_size for part in parts if f"{part.path_in_schema}.".startswith(wanted))

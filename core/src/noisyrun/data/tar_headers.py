@@ -100,11 +100,11 @@ class Archive:
         UserError
             For an archive that is compressed, damaged or cut off, and for names that lead outside.
         """
-        at, name, size = 0, None, None
+        at, name, size, pending = 0, None, None, False
         while at < self.size:
             header = self.read(at, BLOCK)
             if header == _EMPTY:
-                return
+                break
             own, kind, data = self._checked(header, at), header[156:157], at + BLOCK
             extends = kind in _EXTENDING
             length = own if extends or size is None else size
@@ -116,6 +116,7 @@ class Archive:
                 if length > _MAX_EXTENDED:
                     raise self._damaged(at, f"an extended header of {length:,} bytes")
                 name, size = self._extend(at, kind, self.read(data, length), name, size)
+                pending = kind != _EXTENDED_ALL
             else:
                 if kind in _FILE and not header[:100].partition(b"\0")[0].endswith(b"/"):
                     yield Member(self._inside(at, _name(header) if name is None else name), data, length)
@@ -124,9 +125,9 @@ class Archive:
                 elif kind not in _FILE and kind != _FOLDER:
                     what = _SKIPPED.get(kind, "members of no known kind")
                     self.skipped[what] = self.skipped.get(what, 0) + 1
-                name = size = None
+                name, size, pending = None, None, False
             at = data + -(-length // BLOCK) * BLOCK
-        if name is not None or size is not None:
+        if pending:
             raise self._damaged(at, "nothing after an extended header: the archive is cut off")
 
     def _extend(

@@ -14,6 +14,11 @@ __all__ = ["beside", "locate", "read"]
 def read(settings: RunSettings) -> RawData:
     """Read the data set a run names, in the format it says or the one its path tells."""
     found = locate(settings)
+    if found.format == "hub":
+        from noisyrun.data.sources import hub
+
+        assert settings.dataset is not None
+        return hub.read(settings.dataset, settings.data)
     if found.path is None:
         from noisyrun.data.sources import digits
 
@@ -44,6 +49,10 @@ def _read(found: Found, path: Path, settings: RunSettings) -> RawData:
         from noisyrun.data.sources import parquet
 
         return parquet.read(path, settings.data)
+    if found.format == "arrow":
+        from noisyrun.data.sources import arrow
+
+        return arrow.read(path, settings.data)
     if found.format == "webdataset":
         from noisyrun.data.sources import webdataset
 

@@ -10,6 +10,8 @@ from noisyrun.config.settings import RunSettings
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.sources.shards import has_shards, is_pattern
 
+#: Begins the name of a data set of the Hugging Face hub.
+PREFIX = "hf:"
 #: Tables in text files.
 TEXT = (".csv", ".tsv", ".jsonl")
 #: Tar archives that are compressed, which the reader of shards refuses with a remedy.
@@ -18,7 +20,7 @@ _PACKED = (".tgz", ".tar.gz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 @dataclass(frozen=True)
 class Found:
-    """A format, and the path it was found at (None for digits)."""
+    """A format, and the path it was found at (None for digits, and for names on the hub)."""
 
     format: str
     path: Path | None
@@ -37,6 +39,8 @@ def locate(settings: RunSettings) -> Found:
         if given not in ("auto", "digits"):
             raise UserError(f"--data.format {given} needs --dataset PATH")
         return Found("digits", None)
+    if settings.dataset.startswith(PREFIX):
+        return Found("hub", None)
     path = Path(settings.dataset).expanduser()
     if given == "digits":
         raise UserError(f"--data.format digits takes no path (got --dataset {path})")
@@ -71,6 +75,7 @@ def _format(path: Path) -> str:
         )
     from noisyrun.data import layouts
     from noisyrun.data.pack.read import read_pack
+    from noisyrun.data.sources.arrow import is_saved
     from noisyrun.data.sources.files import training_file
 
     pack = read_pack(path)
@@ -79,6 +84,8 @@ def _format(path: Path) -> str:
     layout = layouts.detect(path)
     if layout is not None:
         return layout
+    if is_saved(path):
+        return "arrow"
     if has_shards(path):
         return "webdataset"
     file = training_file(path)
