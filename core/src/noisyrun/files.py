@@ -32,7 +32,23 @@ FAULTS = {
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class WriteError(UserError):
+class Fault(UserError):
+    """Something that the machine is to blame for.
+
+    Parameters
+    ----------
+    told
+        What is wrong, and where.
+    then
+        What to do once it is mended.
+    """
+
+    def __init__(self, told: str, then: str = "") -> None:
+        super().__init__(f"{told}; mend that, then {then}" if then else told)
+        self.told = told
+
+
+class WriteError(Fault):
     """A file could not be written; what stood in its place stands there still.
 
     Parameters
@@ -66,8 +82,8 @@ def _room(folder: Path) -> str:
 
 def fault(error: BaseException) -> str | None:
     """One line on an error that the machine is to blame for; None where it is another's fault."""
-    if isinstance(error, WriteError):
-        return str(error)
+    if isinstance(error, Fault):
+        return error.told
     if not isinstance(error, OSError) or error.errno not in FAULTS:
         return None
     return f"{f'{error.filename}: ' if error.filename else ''}{FAULTS[error.errno]}"

@@ -20,7 +20,6 @@ import torch
 from noisyrun import data as datasets
 from noisyrun import evaluation
 from noisyrun import plan as plans
-from noisyrun.api.errors import UserError
 from noisyrun.api.hooks import RunInfo, RunResult
 from noisyrun.api.plugin import API_VERSION, plugin_key
 from noisyrun.config.resolve import RunConfig, resolve
@@ -38,7 +37,7 @@ from noisyrun.engine.precision import Precision
 from noisyrun.engine.stages import baseline_stages, refuse_small_batches
 from noisyrun.engine.trainer import Trainer
 from noisyrun.engine.world import World
-from noisyrun.files import WriteError, fault
+from noisyrun.files import Fault, WriteError, fault
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
 from noisyrun.report import drawing
@@ -252,9 +251,7 @@ class _Session:
     def _told(self, error: Exception, folder: RunFolder) -> BaseException:
         """What is told of an error: of a disk's one line, of several processes' one reason."""
         line = fault(error)
-        return self.world.explained(
-            error if line is None else UserError(f"{line}; mend that, then {self._how_to_go_on(folder)}")
-        )
+        return self.world.explained(error if line is None else Fault(line, self._how_to_go_on(folder)))
 
     def _how_to_go_on(self, folder: RunFolder) -> str:
         command = f"noisyrun resume {shlex.quote(summaries.from_here(folder.path))}"

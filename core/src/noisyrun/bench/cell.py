@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import import_module
@@ -25,8 +26,9 @@ from noisyrun import cost, detection, plan, runner
 from noisyrun import data as datasets
 from noisyrun.api.errors import UserError
 from noisyrun.bench.store import Result, Results, measures
-from noisyrun.bench.work import BUSY, STOPPED
+from noisyrun.bench.work import BUSY, NO_ROOM, STOPPED
 from noisyrun.config.resolve import RunConfig
+from noisyrun.files import Fault
 from noisyrun.report.console import Console
 from noisyrun.run_folder import CHECKPOINT, SUMMARY, RunFolder
 
@@ -79,31 +81,43 @@ def work(order: Order) -> None:
             sys.exit(BUSY)
         if results.result(order.cell) is not None:  # another process was quicker
             return
-        _redirect(results.log(order.cell))
-        started = now()
-        status, error = "finished", ""
         try:
-            summary = _run(order, results)
-        except KeyboardInterrupt:
-            sys.exit(STOPPED)
-        except UserError as refusal:
-            summary, status, error = {}, "refused", one_line(str(refusal))
-        except Exception as failure:
-            traceback.print_exception(failure)
-            summary, status, error = {}, "failed", one_line(f"{type(failure).__name__}: {failure}")
-        results.keep(
-            Result(
-                cell=order.cell,
-                status=status,
-                error=error,
-                measures=measures(summary),
-                machine=machine(),
-                started=started,
-                ended=now(),
-            )
+            _work(order, results)
+        except Fault as fault:
+            # Not what came of the cell, but of the machine: the sweep stops, and goes on with it once that is mended.
+            with suppress(OSError):  # the log may lie on the same disk
+                print(fault.told, file=sys.stderr, flush=True)
+            os._exit(NO_ROOM)
+
+
+def _work(order: Order, results: Results) -> None:
+    _redirect(results.log(order.cell))
+    started = now()
+    status, error = "finished", ""
+    try:
+        summary = _run(order, results)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except Fault:
+        raise
+    except UserError as refusal:
+        summary, status, error = {}, "refused", one_line(str(refusal))
+    except Exception as failure:
+        traceback.print_exception(failure)
+        summary, status, error = {}, "failed", one_line(f"{type(failure).__name__}: {failure}")
+    results.keep(
+        Result(
+            cell=order.cell,
+            status=status,
+            error=error,
+            measures=measures(summary),
+            machine=machine(),
+            started=started,
+            ended=now(),
         )
-        if status == "finished" and not order.keep:
-            (results.run(order.cell) / CHECKPOINT).unlink(missing_ok=True)
+    )
+    if status == "finished" and not order.keep:
+        (results.run(order.cell) / CHECKPOINT).unlink(missing_ok=True)
 
 
 def price(config: Mapping[str, Any], answer: Connection) -> None:

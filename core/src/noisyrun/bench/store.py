@@ -14,7 +14,6 @@ that holds it, and every file takes its place whole.
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noisyrun.api.errors import UserError
 from noisyrun.bench.suite import Suite
-from noisyrun.files import atomic, write_text
+from noisyrun.files import atomic, take_lock, write_text
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -149,6 +148,14 @@ class Results:
         """The file that holds what a cell said."""
         return self.cell(cell) / LOG
 
+    def last_words(self, cell: str) -> str:
+        """The last line of what a cell said."""
+        try:
+            lines = self.log(cell).read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            lines = []
+        return next((line for line in reversed(lines) if line.strip()), "the disk took no more")
+
     def run(self, cell: str) -> Path:
         """The folder of a cell's run."""
         return self.cell(cell) / RUN
@@ -174,12 +181,8 @@ class Results:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / CLAIM, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            # Where a file system has no locks, two sweeps may both run a cell; they come to the same.
+            yield take_lock(handle) is not False
         finally:
             os.close(handle)
 
@@ -235,7 +238,7 @@ def locked(path: Path) -> Iterator[None]:
     """Wait for a lock and hold it; freed by the system when the process dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        take_lock(handle.fileno(), wait=True)
         yield
 
 

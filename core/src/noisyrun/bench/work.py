@@ -21,9 +21,12 @@ from typing import Any
 from noisyrun.bench.plan import ENDED_BADLY, Cell, Plan
 from noisyrun.bench.store import Result, Results
 from noisyrun.engine.interrupt import StopRequest
+from noisyrun.files import Fault
 
 #: What a cell's process says by its exit code: another process has the cell; it was asked to stop.
 BUSY, STOPPED = 75, 130
+#: And: it could not write what it had to.
+NO_ROOM = 74
 
 #: The cell is still to be run: another process has it, or had; or someone asked just this process to stop.
 AGAIN = (BUSY, STOPPED, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP)
@@ -205,6 +208,8 @@ class Sweep:
     def _settle(self, one: _Running) -> None:
         """A cell's process has ended: see what came of it."""
         result, code = self.results.result(one.cell.id), one.process.exitcode
+        if result is None and code == NO_ROOM:
+            raise Fault(f"{one.cell}: {self.results.last_words(one.cell.id)}", "run the same command again")
         if result is None and code in AGAIN and not one.late:
             self._waiting.append(one.cell)
             return
