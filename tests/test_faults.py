@@ -116,9 +116,7 @@ def limited(kind: int, most: int) -> Iterator[None]:
         resource.setrlimit(kind, before)
 
 
-def while_writing(
-    monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], Any], number: int = 1
-) -> None:
+def while_writing(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], Any], number: int = 1) -> None:
     """Act while the file of this name is written for the so manieth time; what `act` gives is held open meanwhile."""
     count, original = itertools.count(1), files.writing
 
@@ -156,9 +154,7 @@ def full() -> Any:
         ("summary.json", 1),
     ],
 )
-def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
-    command, monkeypatch, unbroken, name, number
-):
+def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(command, monkeypatch, unbroken, name, number):
     with monkeypatch.context() as patch:
         while_writing(patch, name, full, number)
         line = command.line(*RUN, "--out", "out")
@@ -178,3 +174,231 @@ def test_a_full_disk_before_anything_began_leaves_the_folder_to_the_next_attempt
         while_writing(patch, "config.json", full)
         assert command.line(*RUN, "--out", "out").startswith("cannot write out/config.json: ")
     command(*RUN, "--out", "out")
+
+
+@contextmanager
+def disk(folder: Path, *options: str) -> Iterator[Path]:
+    """A disk of its own, as small as one likes; skips where this system does not let a test have one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("no disk can be mounted here; the same faults are tested by limits of the process")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+#: A checkpoint of half a megabyte.
+WIDE = [word if word != "4" else "24" for word in RUN]
+
+
+def test_a_disk_that_holds_one_checkpoint_but_not_two_keeps_the_first(command, tmp_path):
+    command(*WIDE, "--out", "unbroken")
+    size = Path("unbroken", checkpoint.NAME).stat().st_size
+    with disk(tmp_path / "disk", f"size={int(1.7 * size)}"):
+        line = command.line(*WIDE, "--out", "disk/out")
+        assert re.fullmatch(
+            r"cannot write disk/out/checkpoint\.safetensors: the disk is full \(.+ free of .+\); mend that, then go on "
+            r"with: noisyrun resume disk/out",
+            line,
+        )
+        assert leavings("disk/out") == []
+        assert checkpoint.load(Path("disk/out", checkpoint.NAME))["progress"]["epochs"] == 1
+        subprocess.run(["mount", "-o", f"remount,size={8 * size}", "tmpfs", "disk"], check=True)
+        command("resume", "disk/out")
+        assert_same(result("disk/out"), result("unbroken"))
+
+
+def test_a_disk_without_room_for_another_file_says_so(command, tmp_path):
+    with disk(tmp_path / "disk", "size=8m", "nr_inodes=5"):
+        assert "no more files can be made" in command.line(*RUN, "--out", "disk/out")
+
+
+def test_a_read_only_disk_is_refused_before_anything_is_done(command, tmp_path):
+    with disk(tmp_path / "disk", "ro"):
+        line = command.line(*RUN, "--out", "disk/out")
+    assert line == "--out: cannot make disk/out (the disk is read-only)"
+
+
+def test_a_bank_on_a_full_disk_is_one_line_and_kills_nothing(command, monkeypatch, unbroken):
+    words = [*RUN, "--bank.residence", "disk", "--out", "out"]
+    judge = trainer.run_label_phase
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.FeatureSource, "bank", in_small(trainer.FeatureSource.bank))
+        line = command.line(*words)
+    assert "noisyrun resume out" in line
+    assert judge is trainer.run_label_phase
+    assert not [name for name in os.listdir("out") if "features-" in name]
+    command("resume", "out")
+    assert Path("out", "summary.json").exists()
+
+
+def in_small(call: Callable[..., Any]) -> Callable[..., Any]:
+    def limited_call(*args: Any, **named: Any) -> Any:
+        with full():
+            return call(*args, **named)
+
+    return limited_call
+
+
+@pytest.mark.parametrize("number", sorted(files.FAULTS))
+def test_every_fault_of_the_machine_has_words_for_it(tmp_path, monkeypatch, number):
+    path = tmp_path / "file"
+    files.write_text(path, "old")
+
+    def fail(*args: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files, "sync", fail)
+    with pytest.raises(files.WriteError, match=r"^cannot write .+/file: ") as caught:
+        files.write_text(path, "new")
+    assert files.FAULTS[number] in str(caught.value)
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_folder_that_vanishes_during_a_run_does_not_come_back_half_empty(command, monkeypatch):
+    while_writing(monkeypatch, checkpoint.NAME, lambda: shutil.rmtree("out"), 2)
+    line = command.line(*RUN, "--out", "out")
+    assert line.startswith(
+        "cannot write out/checkpoint.safetensors: there is no folder out (moved, deleted, unmounted?)"
+    )
+    assert not Path("out").exists()
+
+
+def test_a_folder_that_was_moved_during_a_run_goes_on_in_its_new_place(command, monkeypatch, unbroken):
+    with monkeypatch.context() as patch:
+        while_writing(patch, checkpoint.NAME, lambda: os.rename("out", "moved"), 2)
+        assert "there is no folder out" in command.line(*RUN, "--out", "out")
+    command("resume", "moved")
+    assert_same(result("moved"), unbroken)
+    assert not Path("out").exists()
+
+
+def test_too_many_open_files_are_one_line(command, monkeypatch, unbroken):
+    with monkeypatch.context() as patch:
+        most = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 64
+        while_writing(patch, checkpoint.NAME, lambda: limited(resource.RLIMIT_NOFILE, most - 1), 2)
+        line = command.line(*RUN, "--out", "out")
+    assert "too many open files (raise the limit: ulimit -n)" in line
+    command("resume", "out")
+    assert_same(result("out"), unbroken)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_finds_no_room_costs_no_result(tmp_path):
+    child = os.fork()
+    if child == 0:
+        sink = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(sink, 1)
+        os.dup2(sink, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        os._exit(main([*RUN, "--out", "out"]))
+    os.waitpid(child, 0)
+    assert json.loads(Path("out", "status.json").read_text())["status"] == "finished"
+    assert Path("out", "summary.json").exists()
+
+
+def test_results_of_a_suite_on_a_full_disk_stop_the_sweep_in_one_line(command, monkeypatch, tmp_path):
+    from noisyrun.bench import cell
+    from noisyrun.bench.store import Results
+
+    order = {"results": tmp_path / "results", "cell": "abc", "task": "train", "config": {}}
+    Results(order["results"]).describe("abc", {})
+    monkeypatch.setattr(cell, "_begin", lambda order: None)
+    monkeypatch.setattr(cell, "_redirect", lambda log: None)
+    monkeypatch.setattr(cell, "_run", lambda order, results: {})
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with monkeypatch.context() as patch:
+        while_writing(patch, "result.json", full)
+        with pytest.raises(SystemExit) as ended:
+            cell.work(cell.Order(**order))
+    assert ended.value.code == cell.NO_ROOM
+    assert command.capsys.readouterr().err.startswith(f"cannot write {tmp_path}/results/cells/abc/result.json: ")
+    assert Results(order["results"]).result("abc") is None  # so that it runs again
+
+
+# Signals
+
+
+def at(monkeypatch: pytest.MonkeyPatch, place: str, signals: tuple[int, ...]) -> None:
+    """Send signals to this process when it comes to a place."""
+    home, _, name = place.rpartition(".")
+    module: Any = (
+        sys.modules[home]
+        if home in sys.modules
+        else getattr(sys.modules[home.rpartition(".")[0]], home.rpartition(".")[2])
+    )
+    original, count = getattr(module, name), itertools.count()
+
+    def hit(*args: Any, **named: Any) -> Any:
+        if next(count) == 0:
+            for number in signals:
+                os.kill(os.getpid(), number)
+        return original(*args, **named)
+
+    monkeypatch.setattr(module, name, hit)
+
+
+PLACES = {
+    "the first step": "noisyrun.engine.trainer.seed_step",
+    "a label phase": "noisyrun.engine.label_phase.weigh",
+    "an evaluation": "noisyrun.engine.trainer.evaluate",
+    "the writing of a checkpoint": "noisyrun.engine.checkpoint.save_file",
+    "the report": "noisyrun.runner.write_labels",
+    "the pictures": "noisyrun.report.drawing.draw",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_signal_saves_and_says_how_to_go_on(command, monkeypatch, unbroken, place, number):
+    with monkeypatch.context() as patch:
+        at(patch, PLACES[place], (number,))
+        line = command.line(*RUN, "--out", "out", code=128 + number)
+    assert line == "interrupted; go on with: noisyrun resume out"
+    assert json.loads(Path("out", "status.json").read_text())["status"] == "interrupted"
+    assert Path("out", checkpoint.NAME).exists()
+    assert leavings("out") == []
+    command("resume", "out")
+    assert_same(result("out"), unbroken)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_second_signal_stops_at_once_and_loses_nothing_that_was_saved(command, monkeypatch, unbroken, place):
+    monkeypatch.setattr(interrupt, "ECHO", -1.0)  # else those who pass on a signal would stop a run that saves
+    with monkeypatch.context() as patch:
+        at(patch, PLACES[place], (signal.SIGTERM, signal.SIGTERM))
+        line = command.line(*RUN, "--out", "out", code=143)
+    assert line == "interrupted; go on with: noisyrun resume out"
+    assert leavings("out") == []
+    command("resume", "out")
+    assert_same(result("out"), unbroken)
+
+
+def test_a_signal_before_there_is_a_folder_just_ends(command, monkeypatch):
+    at(monkeypatch, "noisyrun.runner.load_members", (signal.SIGTERM,))
+    assert command.line(*RUN, "--out", "out", code=143) == "interrupted"
+    assert not Path("out").exists()
+
+
+def test_what_a_process_ignores_it_ignores_in_a_run_too(command, monkeypatch, unbroken):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with monkeypatch.context() as patch:
+            at(patch, PLACES["a label phase"], (signal.SIGHUP,))
+            command(*RUN, "--out", "out")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert_same(result("out"), unbroken)
+
+
+def test_a_signal_that_is_handed_on_at_once_is_one_signal():
+    with interrupt.StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)  # torchrun's, after the terminal's
+        assert stop.requested
+        assert stop.signal == signal.SIGINT
+    with pytest.raises(interrupt.Interrupted):
+        stop.check()
