@@ -5,8 +5,6 @@ Faults are real ones wherever the system lets a test cause them: the kernel refu
 
 from __future__ import annotations
 
-import ast
-import errno
 import itertools
 import json
 import os
@@ -14,24 +12,19 @@ import re
 import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from noisyrun import files
 from noisyrun.cli import main
 from noisyrun.engine import checkpoint, interrupt, trainer
-from noisyrun.tracking import journal
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "faults.md"

@@ -111,7 +111,7 @@ def test_a_bank_that_the_disk_has_no_room_for_is_refused_before_anything_is_comp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"no room for a feature bank .*No space left on device.*--bank\.memory"):
+    with pytest.raises(UserError, match=r"no room for a feature bank .*the disk is full.*--bank\.memory"):
         built(tmp_path, residence="disk")
     assert list(tmp_path.iterdir()) == []
 

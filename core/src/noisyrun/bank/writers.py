@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
 import tempfile
@@ -16,7 +15,8 @@ from noisyrun.api.errors import UserError
 from noisyrun.bank.sizes import Residence
 from noisyrun.bank.stores import FileStore, Store, TensorStore
 from noisyrun.engine.world import ALONE, World
-from noisyrun.files import sync
+from noisyrun.files import Fault, WriteError, reserve, sync
+from noisyrun.report.numbers import size
 
 
 class Writer:
@@ -123,25 +123,19 @@ class Writer:
                 self._values = _room_for(shape, self._temporary)
             except OSError as error:
                 problem = (
-                    f"{folder}: no room for a feature bank of {2 * shape[0] * shape[1] / 1e9:.2g} GB ({error.strerror})"
+                    f"no room for a feature bank of {size(2 * shape[0] * shape[1])}: {WriteError(self.path, error)}"
                 )
         problem = next((found for found in self.world.collect(problem) if found is not None), None)
         if problem is not None:
             self.abandon()
-            raise UserError(f"{problem}; make some, or raise --bank.memory so that it stays in memory")
+            raise Fault(f"{problem}; --bank.memory above that size keeps it in memory")
 
 
 def _room_for(shape: tuple[int, int], path: Path) -> np.ndarray:
     """A mapped file of float16 zeros that the disk has room for: a full one would else kill who writes to it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     values = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot say
-                    raise
+    with path.open("r+b") as file:
+        reserve(file.fileno(), path.stat().st_size)
     return values
 
 
