@@ -1,10 +1,11 @@
-"""What fails around a run: disks, signals, other processes, databases, clocks, data. docs/faults.md lists every test here.
+"""What fails around a run: disks, signals, processes, databases, clocks, data. docs/faults.md lists every test here.
 
 Faults are real ones wherever the system lets a test cause them: the kernel refuses to write, a signal arrives.
 """
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import os
@@ -12,19 +13,27 @@ import re
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from noisyrun import files
 from noisyrun.cli import main
 from noisyrun.engine import checkpoint, interrupt, trainer
+from noisyrun.plugins import discover
+from noisyrun.run_folder import RunFolder
+from noisyrun.tracking import journal
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "faults.md"
@@ -116,7 +125,7 @@ def while_writing(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], 
     @contextmanager
     def writing(path: Path) -> Iterator[None]:
         if path.name == name and next(count) == number:
-            with original(path), act() or suppress():
+            with original(path), act() or nullcontext():
                 yield
         else:
             with original(path):
@@ -216,12 +225,10 @@ def test_a_read_only_disk_is_refused_before_anything_is_done(command, tmp_path):
 
 def test_a_bank_on_a_full_disk_is_one_line_and_kills_nothing(command, monkeypatch, unbroken):
     words = [*RUN, "--bank.residence", "disk", "--out", "out"]
-    judge = trainer.run_label_phase
     with monkeypatch.context() as patch:
         patch.setattr(trainer.FeatureSource, "bank", in_small(trainer.FeatureSource.bank))
         line = command.line(*words)
     assert "noisyrun resume out" in line
-    assert judge is trainer.run_label_phase
     assert not [name for name in os.listdir("out") if "features-" in name]
     command("resume", "out")
     assert Path("out", "summary.json").exists()
@@ -316,14 +323,10 @@ def test_results_of_a_suite_on_a_full_disk_stop_the_sweep_in_one_line(command, m
 
 
 def at(monkeypatch: pytest.MonkeyPatch, place: str, signals: tuple[int, ...]) -> None:
-    """Send signals to this process when it comes to a place."""
-    home, _, name = place.rpartition(".")
-    module: Any = (
-        sys.modules[home]
-        if home in sys.modules
-        else getattr(sys.modules[home.rpartition(".")[0]], home.rpartition(".")[2])
-    )
-    original, count = getattr(module, name), itertools.count()
+    """Send signals to this process when it first comes to a place, MODULE.FUNCTION."""
+    module, _, name = place.rpartition(".")
+    home = import_module(module)
+    original, count = getattr(home, name), itertools.count()
 
     def hit(*args: Any, **named: Any) -> Any:
         if next(count) == 0:
@@ -331,7 +334,7 @@ def at(monkeypatch: pytest.MonkeyPatch, place: str, signals: tuple[int, ...]) ->
                 os.kill(os.getpid(), number)
         return original(*args, **named)
 
-    monkeypatch.setattr(module, name, hit)
+    monkeypatch.setattr(home, name, hit)
 
 
 PLACES = {
@@ -395,3 +398,240 @@ def test_a_signal_that_is_handed_on_at_once_is_one_signal():
         assert stop.signal == signal.SIGINT
     with pytest.raises(interrupt.Interrupted):
         stop.check()
+
+
+# Other processes
+
+
+def test_a_killed_run_leaves_a_lock_and_half_files_that_stop_nobody(command, unbroken):
+    child = os.fork()
+    if child == 0:
+        with open(os.devnull, "w") as sys.stdout, open(os.devnull, "w") as sys.stderr:
+            trainer.Trainer._leave = lambda *args: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+            main([*RUN, "--out", "out"])
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert json.loads(Path("out", "status.json").read_text())["status"] == "running"
+    half = [".checkpoint.safetensors.0a1b2c3d.tmp", ".features-0a1b2c3d.npy.tmp", "features-0a1b2c3d.npy"]
+    for name in half:
+        Path("out", name).write_bytes(b"half")
+    command("resume", "out")
+    assert_same(result("out"), unbroken)
+    assert not set(half) & set(os.listdir("out"))
+
+
+def test_a_run_in_a_folder_that_another_process_has_is_refused(command):
+    command(*RUN, "--out", "out")
+    ready, done = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with RunFolder(Path("out")).locked():
+            os.write(ready[1], b"!")
+            os.read(done[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    for words in (["resume", "out"], [*RUN, "--out", "out"], ["track", "out"]):
+        assert re.search("another noisyrun is running|holds a run already", command.line(*words))
+    os.write(done[1], b"!")
+    os.waitpid(child, 0)
+
+
+# Trackers
+
+
+def test_a_locked_database_costs_one_line_and_is_made_up_for(command, capsys):
+    pytest.importorskip("mlflow")
+    store = sqlite3.connect("mlflow.db", isolation_level=None)
+    store.execute("CREATE TABLE mine (value)")
+    store.execute("BEGIN EXCLUSIVE")
+    words = [word if word != "none" else "mlflow" for word in RUN]
+    assert main([*words, "--tracking.uri", "sqlite:///mlflow.db", "--out", "out"]) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "mlflow" in line.lower()]
+    assert len(warnings) == 1
+    assert "database is locked; to record the rest later: noisyrun track out" in warnings[0]
+    store.close()
+    os.unlink("mlflow.db")
+    command("track", "out")
+    shown = sqlite3.connect("mlflow.db").execute("SELECT key, step FROM metrics WHERE key = 'loss'").fetchall()
+    assert sorted(shown) == [("loss", 1), ("loss", 2), ("loss", 3)]
+
+
+# Clocks
+
+
+def test_a_clock_that_jumps_back_between_two_starts_changes_no_result(command, monkeypatch, unbroken):
+    with monkeypatch.context() as patch:
+        at(patch, PLACES["a label phase"], (signal.SIGTERM,))
+        patch.setattr(time, "time", lambda: 4e9)  # 2096
+        command.line(*RUN, "--out", "out", code=143)
+    with monkeypatch.context() as patch:
+        jumping = itertools.count(10)
+        patch.setattr(time, "time", lambda: 1e9 - next(jumping))  # 2001, and running backwards
+        command("resume", "out")
+    assert_same(result("out"), unbroken)
+    summary = json.loads(Path("out", "summary.json").read_text())
+    assert all(0 <= value < 1000 for value in summary["seconds"].values())
+    assert [event["what"] for event in journal.read(Path("out"))].count("start") == 2
+
+
+#: Who may ask what time it is: to show it to a person, or to a tracker. All durations are of clocks that nobody sets.
+TIME_MAY_BE_ASKED_BY = {
+    "bench/work.py",
+    "tracking/journal.py",
+    "tracking/mlflow.py",
+    "tracking/recorder.py",
+    "tracking/suites.py",
+    "torchrun.py",
+}
+
+
+def test_durations_are_measured_by_clocks_that_nobody_sets():
+    asking = set()
+    for path in (ROOT / "core" / "src" / "noisyrun").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "time.time":
+                asking.add(str(path.relative_to(ROOT / "core" / "src" / "noisyrun")))
+    assert asking <= TIME_MAY_BE_ASKED_BY
+
+
+# Data
+
+
+def png(path: Path, seed: int, side: int = 8) -> None:
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side), np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, interrupted, on a manifest of images with all that a manifest may hold; and a test set."""
+    home = tmp_path_factory.mktemp("photos")
+    (home / "images").mkdir()
+    rows, test = [], []
+    for i in range(40):
+        png(home / "images" / f"{i}.png", i)
+        verified = ("", "1", "0")[i % 3]
+        (rows if i < 32 else test).append(f"images/{i}.png,{('cat', 'dog')[i % 2]},{verified},photo {i}")
+    head = "path,label,verified,title"
+    (home / "train.csv").write_text("\n".join([head, *rows]) + "\n")
+    (home / "test.csv").write_text("\n".join([head, *test]) + "\n")
+    words = ["--dataset", "train.csv", "--data.test", "test.csv", "--out", "out", "--data.on-bad-image", "skip"]
+    words += ["--weighter", "naive", *SMALL[2:]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        assert main(words) == 0
+    return home
+
+
+def edit(path: str, old: str, new: str) -> Callable[[], None]:
+    def act() -> None:
+        text = Path(path).read_text()
+        assert old in text
+        Path(path).write_text(text.replace(old, new, 1))
+
+    return act
+
+
+def swapped() -> None:
+    lines = Path("train.csv").read_text().splitlines()
+    lines[1], lines[3] = lines[3], lines[1]
+    Path("train.csv").write_text("\n".join(lines) + "\n")
+
+
+CHANGES = {
+    "a label": (edit("train.csv", "images/3.png,dog", "images/3.png,cat"), "the observed labels"),
+    "a class's name": (edit("train.csv", ",cat,", ",lynx,"), "classes"),
+    "the order": (swapped, "the images or features"),
+    "an image": (lambda: png(Path("images/5.png"), 99), "the images or features"),
+    "an image's size": (lambda: png(Path("images/5.png"), 5, 9), "the images or features"),
+    "a row added": (edit("train.csv", "images/4.png", "images/39.png,cat,,new\nimages/4.png"), "the observed labels"),
+    "a row removed": (edit("train.csv", "images/4.png,cat,1,photo 4\n", ""), "the observed labels"),
+    "a file removed": (lambda: os.unlink("images/7.png"), "the observed labels"),
+    "a verdict": (edit("train.csv", "images/4.png,cat,1", "images/4.png,cat,0"), "the verification labels"),
+    "a title": (edit("train.csv", "photo 6", "another"), "the texts"),
+    "a label of the test set": (edit("test.csv", "images/33.png,dog", "images/33.png,cat"), "the test set"),
+    "an image of the test set": (lambda: png(Path("images/34.png"), 99), "the test set"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_data_that_changed_is_refused_and_named(command, monkeypatch, tmp_path, photos, what):
+    shutil.copytree(photos, tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "home")
+    change, words = CHANGES[what]
+    change()
+    line = command.line("resume", "out")
+    assert words in line
+    assert line.startswith(f"out/{checkpoint.NAME}: ")
+
+
+def test_features_noise_files_and_verdict_files_that_changed_are_refused_and_named(command, tmp_path):
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 3
+    np.savez("data.npz", features=features, labels=labels)
+    Path("verdicts.csv").write_text("index,verdict\n0,1\n1,0\n2,1\n")
+    quick = ["--tracking", "none", "--device", "cpu", "--epochs", "1"]
+    command("--dataset", "data.npz", "--noise", "symmetric:0.2", *quick, "--out", "noisy")
+    noise = ["--data.noise-file", "noisy/noise.parquet"]
+    command("--dataset", "data.npz", *noise, "--verify", "verdicts.csv", *quick, "--out", "out")
+    Path("verdicts.csv").write_text("index,verdict\n0,1\n1,1\n2,1\n")
+    assert "the verification labels" in command.line("resume", "out")
+    Path("verdicts.csv").write_text("index,verdict\n0,1\n1,0\n2,1\n")
+    command("--dataset", "data.npz", "--noise", "symmetric:0.4", *quick, "--out", "noisier")
+    shutil.copy("noisier/noise.parquet", "noisy/noise.parquet")
+    assert "the observed labels" in command.line("resume", "out")
+    shutil.copy("noisier/noise.parquet", "noisy/noise.parquet")
+    features[3, 1] += 1
+    np.savez("data.npz", features=features, labels=labels)
+    assert "the images or features" in command.line("resume", "noisier")
+
+
+# Versions
+
+
+def test_a_run_goes_on_with_other_versions_in_one_line(command, capsys, unbroken, monkeypatch):
+    with monkeypatch.context() as patch:
+        at(patch, PLACES["an evaluation"], (signal.SIGTERM,))
+        command.line(*RUN, "--out", "out", code=143)
+    status = json.loads(Path("out", "status.json").read_text())
+    status["versions"] |= {"torch": "1.0", "weighter.sinet": "noisyrun-sinet 0.0.1"}
+    Path("out", "status.json").write_text(json.dumps(status))
+    assert main(["resume", "out"]) == 0
+    told = capsys.readouterr().err
+    assert re.search(
+        r"the run goes on with torch \S+ \(was 1\.0\), weighter\.sinet .* \(was noisyrun-sinet 0\.0\.1\)", told
+    )
+    assert_same(result("out"), unbroken)
+
+
+def test_a_plugin_that_is_gone_is_one_line(command, monkeypatch):
+    command(*RUN, "--out", "out")
+    monkeypatch.setenv("NOISYRUN_DISABLE_PLUGINS", "noisyrun-sinet")
+    assert "sinet" in command.line("resume", "out")
+
+
+def test_state_that_a_plugin_cannot_take_up_is_one_line(command, monkeypatch):
+    made = discover().factory("weighter", "sinet")
+    command(*RUN, "--out", "out")
+    saved = checkpoint.load(Path("out", checkpoint.NAME))
+    saved["methods"]["weighter.sinet"] = {"of another version": torch.zeros(1)}
+    checkpoint.save(Path("out", checkpoint.NAME), saved)
+
+    def load(self: Any, state: Any) -> None:
+        raise KeyError("rows")
+
+    monkeypatch.setattr(made, "load_state_dict", load)
+    assert "the state of weighter.sinet does not fit" in command.line("resume", "out")
+
+
+# The page
+
+
+def test_the_page_on_faults_names_every_test_and_each_is_there():
+    listed = re.findall(r"`(?:(\S+?\.py)::)?(test_\w+)`", PAGE.read_text(encoding="utf-8"))
+    own = {name for file, name in listed if not file}
+    here = ast.parse(Path(__file__).read_text(encoding="utf-8")).body
+    names = {node.name for node in here if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    assert own == names - {"test_the_page_on_faults_names_every_test_and_each_is_there"}
+    for file, name in listed:
+        if file:
+            assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), f"{file} has no {name}"

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,9 @@ class RunFolder:
                 handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
                 try:
                     held = take_lock(handle)
-                    if os.path.samestat(os.fstat(handle), path.stat()):
-                        return handle, held
+                    with suppress(FileNotFoundError):
+                        if os.path.samestat(os.fstat(handle), path.stat()):
+                            return handle, held
                 except BaseException:
                     os.close(handle)
                     raise

@@ -164,3 +164,51 @@ def test_a_network_of_another_shape_is_refused(tmp_path):
         checkpoint.load_module(module, torch.nn.Linear(3, 5).state_dict(), tmp_path / "c")
     with pytest.raises(UserError, match="another network"):
         checkpoint.load_module(module, {"weight": module.weight}, tmp_path / "c")
+
+
+def same(one, other):
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    return one == other
+
+
+def test_a_bit_that_flips_anywhere_is_noticed_or_changes_nothing(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    tree = {
+        "network": {"w": torch.arange(12.0).reshape(3, 4), "n": torch.tensor(3)},
+        "labels": {"clean": torch.tensor([True, False]), "half": torch.ones(2, dtype=torch.bfloat16)},
+        "progress": {"steps": 7, "history": [1.5, "ä"]},
+    }
+    checkpoint.save(path, tree)
+    whole, noticed = path.read_bytes(), 0
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        try:
+            assert same(checkpoint.load(path), tree), at
+        except UserError:
+            noticed += 1
+        path.write_bytes(whole[:at])
+        with pytest.raises(UserError):
+            checkpoint.load(path)
+    assert noticed > 0.9 * len(whole)
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "checkpoint.safetensors"
+    content = json.dumps({"network": {"w": {"$tensor": "network/w"}}})
+    save_file({"network/w": torch.ones(2)}, path, metadata={"format": checkpoint.FORMAT, "content": content})
+    assert torch.equal(checkpoint.load(path)["network"]["w"], torch.ones(2))
+
+
+def test_branches_that_are_read_alone_are_held_against_their_own_checksums(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(path, {"network": {"w": torch.ones(64)}, "labels": {"w": torch.ones(64)}})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\xff")  # the last tensor by name: that of the network
+    assert checkpoint.load(path, only=("labels",))["network"]["w"] is None
+    with pytest.raises(UserError, match="checksum of network"):
+        checkpoint.load(path, only=("network",))

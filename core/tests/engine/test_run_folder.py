@@ -82,3 +82,77 @@ def test_a_second_process_is_refused_while_the_first_runs_and_served_afterwards(
     assert refused.returncode != 0
     assert "another noisyrun is running in this folder" in refused.stderr
     assert other().stdout == "in\n"
+
+
+def start_at_once(out, count, prepare=None):
+    """So many processes that start a run in one folder at the same moment; what each comes to."""
+    code = (
+        "import sys, time; from pathlib import Path; from noisyrun.run_folder import RunFolder\n"
+        "from noisyrun.api import UserError\n"
+        "out, go = Path(sys.argv[1]), Path(sys.argv[2])\n"
+        "print('ready', flush=True)\n"
+        "while not go.exists(): pass\n"
+        "try:\n"
+        "    folder = RunFolder.create(out, 'x')\n"
+        "    with folder.locked(): folder.begin({'epochs': 1}); time.sleep(0.02)\n"
+        "except UserError as error: print(error)\n"
+        "else: print('began')\n"
+    )
+    go = out.parent / "go"
+    command = [sys.executable, "-c", code, str(out), str(go)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
+    for one in started:
+        assert one.stdout.readline() == "ready\n"
+    go.touch()
+    return [one.communicate(timeout=60)[0].strip() for one in started]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_of_many_that_start_at_once_in_one_folder_exactly_one_begins(tmp_path, failed):
+    out = tmp_path / "out"
+    if failed:  # a run that makes way for them
+        RunFolder.create(out, "x").begin({"epochs": 9})
+        RunFolder(out).note("failed")
+    told = start_at_once(out, 8)
+    assert told.count("began") == 1
+    assert all("holds a run already" in one or "another noisyrun" in one for one in told if one != "began")
+    assert RunFolder.open(out).config() == {"epochs": 1}
+    assert RunFolder.open(out).status()["status"] == "running"
+    if failed:
+        assert RunFolder.open(tmp_path / "out-failed").config() == {"epochs": 9}
+        assert not (tmp_path / "out-failed-2").exists()
+
+
+def test_a_file_system_without_locks_is_warned_of_and_not_taken_for_another_run(tmp_path, monkeypatch):
+    import errno
+    import fcntl
+
+    def no_locks(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    heard = []
+    with RunFolder(tmp_path).locked(heard.append):
+        pass
+    assert len(heard) == 1
+    assert "has no locks" in heard[0]
+
+
+def test_a_folder_that_was_put_aside_is_not_taken_for_the_one_in_its_place(tmp_path, monkeypatch):
+    from noisyrun import run_folder
+
+    out, taken = tmp_path / "out", []
+    out.mkdir()
+    take_lock = run_folder.take_lock
+
+    def slow(handle):
+        if not taken:  # another process puts the folder aside between opening the lock and taking it
+            out.rename(tmp_path / "aside")
+            out.mkdir()
+        taken.append(take_lock(handle))
+        return taken[-1]
+
+    monkeypatch.setattr(run_folder, "take_lock", slow)
+    with RunFolder(out).locked():
+        assert len(taken) == 2
+        assert (out / ".lock").exists()
