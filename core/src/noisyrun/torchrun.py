@@ -48,6 +48,8 @@ def together(verb: str, main: Callable[[list[str]], int], words: list[str]) -> i
     ToldElsewhere
         When the run ended for a reason that another process has told.
     """
+    # Else every process says at its first step that all parameters are in use, whatever the next stage may do.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from noisyrun.engine.world import World
 
     world = World.of_environment()

@@ -148,3 +148,37 @@ def test_breaking_off_an_epoch_leaves_no_thread_behind(folder, monkeypatch):
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(5)
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("batches", [UNIFORM, BAGS(3), MIX(1, 3)])
+def test_processes_get_the_parts_of_a_batch_and_all_know_the_whole(make_samples, batches):
+    samples = make_samples(101, clean=20)
+    alone = _by_epoch(_loader(samples, 24, batches))
+    parts = [_by_epoch(_loader(samples, 24, batches, rank=rank, processes=4)) for rank in range(4)]
+    looks = {}
+    for step, want in enumerate(alone):
+        together = [part[step] for part in parts]
+        assert len({len(batch.positions) for batch in together}) == 1
+        whole = together[0].whole
+        assert torch.equal(torch.cat([batch.positions for batch in together]), whole.positions)
+        assert torch.equal(torch.cat([batch.mask for batch in together]), whole.mask)
+        if whole.bags is not None:
+            assert torch.equal(torch.cat([batch.bags for batch in together]), whole.bags)
+        assert all(torch.equal(batch.whole.positions, whole.positions) for batch in together)
+        for batch in together:
+            looks |= {(step, int(p)): x for p, x, m in zip(batch.positions, batch.inputs, batch.mask) if m}
+        for p, x, m in zip(want.positions, want.inputs, want.mask):
+            if m:
+                assert torch.equal(looks.pop((step, int(p))), x)
+    assert not looks
+
+
+def _by_epoch(loader):
+    return list(loader.epoch(1))
+
+
+def test_a_process_goes_on_from_any_step_as_if_unbroken(make_samples):
+    loader = _loader(make_samples(101), 16, rank=1, processes=3)
+    for one, other in zip(list(loader.epoch(0))[3:], loader.epoch(0, 3), strict=True):
+        assert torch.equal(one.inputs, other.inputs)
+        assert torch.equal(one.positions, other.positions)

@@ -122,3 +122,57 @@ def test_a_mix_with_fewer_noisy_samples_than_a_batch_holds_is_one_short_batch(ma
     rows, parts = _batches(Sampler(samples, MIX(1, 3), 16, seed=0))
     assert len(parts) == 1
     assert sorted(rows.positions.tolist()) == list(range(10))
+
+
+def _parts(rows, sampler):
+    """The rows of each process, batch by batch: (positions, mask, bags) of [processes, n]."""
+    for positions, mask, bags in zip(
+        rows.positions.split(sampler.rows_per_batch),
+        rows.mask.split(sampler.rows_per_batch),
+        (rows.positions if rows.bags is None else rows.bags).split(sampler.rows_per_batch),
+    ):
+        yield tuple(one.view(sampler.processes, -1) for one in (positions, mask, bags))
+
+
+@pytest.mark.parametrize("processes", [2, 3, 4, 7])
+@pytest.mark.parametrize(("batches", "size"), [(UNIFORM, 16), (UNIFORM, 7), (BAGS(3), 24), (MIX(1, 3), 16)])
+def test_processes_share_the_batches_of_one_and_have_as_many_rows_each(make_samples, batches, size, processes):
+    samples = make_samples(101, clean=20)
+    alone = Sampler(samples, batches, size, seed=0)
+    shared = Sampler(samples, batches, size, seed=0, processes=processes)
+    rows, whole = shared.epoch(1), alone.epoch(1)
+    parts = list(_parts(rows, shared))
+    assert len(parts) == alone.steps_per_epoch == shared.steps_per_epoch
+    masks = torch.ones(len(whole.positions), dtype=torch.bool) if whole.mask is None else whole.mask
+    for (positions, mask, _), want, counts in zip(
+        parts, whole.positions.split(alone.rows_per_batch), masks.split(alone.rows_per_batch), strict=True
+    ):
+        assert sorted(positions[mask].tolist()) == sorted(want[counts].tolist())
+        assert set(positions.flatten().tolist()) <= set(want.tolist())  # padding shows samples of the batch
+        many = mask.sum(1)
+        assert int(many.max() - many.min()) <= (3 if batches.kind == "bags" else 1)
+
+
+def test_a_bag_stays_with_one_process_and_keeps_a_number_of_its_own(make_samples):
+    sampler = Sampler(make_samples(101, classes=5), BAGS(3), 30, seed=0, processes=4)
+    rows = sampler.epoch(0)
+    classes = make_samples(101, classes=5).labels.single
+    for positions, _, bags in _parts(rows, sampler):
+        assert bags.flatten().tolist() == [n // 3 for n in range(bags.numel())]
+        of_bag = classes[positions].view(-1, 3)
+        assert bool((of_bag == of_bag[:, :1]).all())
+
+
+def test_clean_and_noisy_samples_of_a_mix_are_spread_evenly(make_samples):
+    samples = make_samples(100, clean=20)
+    sampler = Sampler(samples, MIX(1, 3), 16, seed=0, processes=4)
+    for positions, mask, _ in _parts(sampler.epoch(0), sampler):
+        clean = (samples.clean[positions] & mask).sum(1)
+        assert int(clean.max() - clean.min()) <= 1
+
+
+def test_a_process_may_have_padding_alone_and_never_one_row(make_samples):
+    sampler = Sampler(make_samples(33), UNIFORM, 16, seed=0, processes=4)
+    (_, mask, _) = list(_parts(sampler.epoch(0), sampler))[-1]
+    assert mask.shape == (4, 2)
+    assert mask.sum(1).tolist() == [1, 0, 0, 0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from noisyrun.api import PAD, Labels, Targets
-from noisyrun.engine.loss import step_loss
+from noisyrun.engine.loss import counted, step_loss
 
 NAMES = ("cross-entropy", "binary-cross-entropy")
 
@@ -147,3 +147,31 @@ def test_a_batch_without_labels_has_loss_zero():
 def test_half_precision_logits_are_computed_in_float32():
     logits = torch.randn(4, 3).bfloat16()
     assert step_loss(logits, Labels.of(torch.tensor([0, 1, 2, 0]))).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("multi", "loss"), [(False, "cross-entropy"), (True, "binary-cross-entropy")])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_the_losses_of_parts_add_up_to_that_of_the_batch(multi, loss, corrected):
+    draw = torch.Generator().manual_seed(3)
+    logits = torch.randn(9, 4, generator=draw)
+    classes = torch.randint(-1, 4, (9, 2 if multi else 1), generator=draw)
+    known = torch.where(torch.rand(9, 4, generator=draw) < 0.4, torch.arange(4), PAD) if multi else None
+    labels = Labels(classes, known)
+    targets = Targets.hard(torch.randint(0, 4, (9,), generator=draw), 0.3) if corrected else None
+    mask = torch.arange(9) % 4 != 1
+    options = {"loss": loss, "multi": multi}
+    whole = step_loss(logits, labels, targets, mask=mask, **options)
+    count = counted(labels, targets, mask, num_classes=4, **options).sum()
+    parts = [torch.arange(9)[start::3] for start in range(3)]
+    apart = [
+        step_loss(
+            logits[rows],
+            labels.take(rows),
+            None if targets is None else targets.take(rows),
+            mask=mask[rows],
+            count=count / len(parts),
+            **options,
+        )
+        for rows in parts
+    ]
+    torch.testing.assert_close(torch.stack(apart).mean(), whole)

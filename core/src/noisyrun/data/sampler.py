@@ -89,6 +89,7 @@ class Sampler:
         else:
             self.chosen = chosen
             self.steps_per_epoch = -(-len(chosen) // batch_size)
+        #: Rows of a full batch before they are dealt out, without padding for that.
         self.dealt = self.rows_per_batch
         if processes > 1:
             together = batches.size if batches.kind == "bags" else 1
@@ -170,7 +171,7 @@ class Sampler:
         # Padding shows a sample of its own bag, so that every row is an image like the others.
         positions = torch.where(mask, positions, positions[:, :1])
         shuffled = order(key("bags", epoch, self.seed), torch.arange(total))
-        number = torch.arange(total) % (self.rows_per_batch // size)
+        number = torch.arange(total) % (self.dealt // size)
         return EpochOrder(positions[shuffled].reshape(-1), mask[shuffled].reshape(-1), number.repeat_interleave(size))
 
     def _init_mix(self, samples: Samples, chosen: Tensor, batch_size: int) -> None:
@@ -193,7 +194,7 @@ class Sampler:
         passes = -(-wanted // len(self.trusted))
         clean = torch.cat([self._shuffled(self.trusted, "clean", epoch, again) for again in range(passes)])[:wanted]
         repeats = torch.arange(wanted) // len(self.trusted)
-        noisy_rows = self.rows_per_batch - self.clean_rows
+        noisy_rows = self.dealt - self.clean_rows
         full = len(noisy) // noisy_rows
 
         def laid(of_clean: Tensor, of_noisy: Tensor) -> Tensor:

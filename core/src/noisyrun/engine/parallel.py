@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import warnings
 
 import torch
 from torch import nn
@@ -71,8 +70,6 @@ def wrapped(network: Network, world: World) -> nn.Module:
     """
     if world.size == 1:
         return network
-    # Told once in every run whose stages use all parameters; looking costs well under a millisecond a step.
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")
     return DistributedDataParallel(
         network, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from noisyrun.api.hooks import EpochResult, LabelPhaseResult
 from noisyrun.api.needs import UNIFORM, Batches
 from noisyrun.api.phase import Phase
-from noisyrun.api.side_info import SideInfo, SideInfoEncoder
+from noisyrun.api.side_info import SideInfo
 from noisyrun.api.stage import Stage
 from noisyrun.bank.sizes import parse_memory
 from noisyrun.config.settings import RunSettings
@@ -36,6 +36,7 @@ from noisyrun.engine.outcome import Outcome
 from noisyrun.engine.parallel import Agreement, share_buffers, share_warnings, spread, wrapped
 from noisyrun.engine.precision import Precision, deterministic, seed_build, seed_of_process, seed_step
 from noisyrun.engine.progress import Progress
+from noisyrun.engine.sharing import encode_side_info
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.watch import LossWatch
 from noisyrun.engine.work import Work
@@ -189,6 +190,8 @@ class Trainer:
                 tables = LabelTables(self.data.train, self.state, stage, self.device)
             self._train_epoch(work, tables)
             self._finish_epoch(work)
+            if self.world.size > 1 and self.world.any(self.stop.requested):  # what comes now would not be saved
+                raise Interrupted(signal=self.stop.signal)
             if at.epoch < work.epochs and at.epochs % self.settings.train.checkpoint_every == 0:
                 self._save()
         self._leave(stage, work.view)
@@ -341,26 +344,11 @@ class Trainer:
     def _side_info(self) -> SideInfo:
         """What the encoders give: once a run, and again, from their restored state, after a resume."""
         if self._side is None:
-            side = SideInfo()
             phase = replace(self._phase(self.stages[0], {}), round=0, epoch=0, previous=None)
+            encoders, text = self.methods.side_info, self.data.train.labelled_text
             with self.clock("label_phase"), self._or_again():
-                for encoder in self.methods.side_info:
-                    side = self._encoded(encoder, side, phase.of(encoder.key))
-            self._side = side
+                self._side = encode_side_info(encoders, self.data.task, text, phase, self.world)
         return self._side
-
-    def _encoded(self, encoder: SideInfoEncoder[Any], side: SideInfo, phase: Phase) -> SideInfo:
-        """What an encoder adds. What it trains the first process trains, and the others restore."""
-        task, text = self.data.task, self.data.train.labelled_text
-        if self.world.size == 1:
-            return encoder(task, text, side, phase)
-        made = encoder(task, text, side, phase) if self.world.first else None
-        state = self.world.broadcast(dict(encoder.state_dict()))
-        if made is not None:
-            return made
-        if state:
-            encoder.load_state_dict(state)
-        return encoder(task, text, side, phase)
 
     def _enter(self, stage: Stage) -> None:
         """Put the stage's starting weights in place, and choose what trains."""
