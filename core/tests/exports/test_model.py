@@ -103,6 +103,20 @@ def test_a_loaded_model_shows_images_to_itself_as_the_loader_does(file):
     assert torch.equal(model.preprocess(held), shown)
 
 
+def test_a_pil_image_is_shown_as_its_file_is(file):
+    model = noisyrun.load_model(file)
+    draw = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for mode, form in (("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "GIF"), ("I;16", "PNG")):
+        pixels = draw.integers(0, 256, (14, 9, 4), dtype=np.uint8)
+        made = Image.fromarray(pixels, "RGBA").convert("RGB" if mode in ("CMYK", "P") else "L" if "I" in mode else mode)
+        held = io.BytesIO()
+        made.convert(mode).save(held, form, **({"exif": exif} if form == "JPEG" else {}))
+        opened = Image.open(io.BytesIO(held.getvalue()))
+        assert torch.equal(model.preprocess(opened), model.preprocess(held.getvalue())), mode
+
+
 def test_what_is_no_image_is_one_line(file, tmp_path):
     model = noisyrun.load_model(file)
     (tmp_path / "x.png").write_bytes(b"nothing")

@@ -87,17 +87,22 @@ def decode(stream: BinaryIO, channels: int, size: tuple[int, int] | None) -> np.
             if size is not None and min(image.size) > 2 * max(size):
                 # JPEG decodes at a fraction of the size for free; twice the target keeps the resize sharp.
                 image.draft(None, (size[1] * 2, size[0] * 2))
-            image.load()
-            if "exif" in image.info or image.format == "TIFF":
-                image = ImageOps.exif_transpose(image)
-            image = _flat(image, channels)
-            if size is not None and image.size != (size[1], size[0]):
-                image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
+            return fitted(image, channels, size)
     except MemoryError:
         raise
     except Exception as error:
         raise BadImage(_reason(error)) from error
+
+
+def fitted(image: Image.Image, channels: int, size: tuple[int, int] | None) -> np.ndarray:
+    """An opened image → uint8 [channels, height, width]; parameters as for `decode`."""
+    image.load()
+    if "exif" in image.info or image.format == "TIFF":
+        image = ImageOps.exif_transpose(image)
+    image = _flat(image, channels)
+    if size is not None and image.size != (size[1], size[0]):
+        image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image)
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 

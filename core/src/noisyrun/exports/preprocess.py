@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from noisyrun.api.errors import UserError
 from noisyrun.data.augment import resize
-from noisyrun.data.decode import BadImage, decode
+from noisyrun.data.decode import BadImage, decode, fitted
 from noisyrun.data.normal import affine
 from noisyrun.exports.card import Preprocessing
 
@@ -52,18 +52,18 @@ class Preprocess:
         UserError
             When it cannot be read.
         """
+        channels, size = self.how.channels, (self.how.height, self.how.width)
         try:
-            with _stream(image) as stream:
-                pixels = torch.from_numpy(self.decode(stream).copy())
+            if isinstance(image, Image.Image):
+                pixels = fitted(image.copy(), channels, size)
+            else:
+                with _stream(image) as stream:
+                    pixels = decode(stream, channels, size)
         except (BadImage, OSError) as error:
             name = image if isinstance(image, str | Path) else "an image"
             raise UserError(f"cannot read {name}: {error}") from None
-        out: Tensor = self.normalise(self.sized(pixels[None]))[0]
+        out: Tensor = self.normalise(self.sized(torch.from_numpy(pixels.copy())[None]))[0]
         return out
-
-    def decode(self, stream: BinaryIO) -> Any:
-        """An encoded image → uint8 [channels, height, width], before it is resized to another side."""
-        return decode(stream, self.how.channels, (self.how.height, self.how.width))
 
     def sized(self, pixels: Tensor) -> Tensor:
         """uint8 [B, channels, height, width] → uint8 of the size that enters the network."""
@@ -73,11 +73,6 @@ class Preprocess:
 def _stream(image: Any) -> BinaryIO:
     if isinstance(image, bytes | bytearray | memoryview):
         return io.BytesIO(image)
-    if isinstance(image, Image.Image):
-        held = io.BytesIO()
-        image.save(held, "PNG")
-        held.seek(0)
-        return held
     if isinstance(image, str | os.PathLike):
         return open(image, "rb")
     if hasattr(image, "read"):
