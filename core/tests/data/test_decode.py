@@ -1,4 +1,7 @@
 import io
+import struct
+import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ from PIL import Image
 
 from noisyrun.data import decode as module
 from noisyrun.data.decode import BadImage, decode, probe
+from noisyrun.data.sources.folder import suffixes
 
 
 def _decoded(content: bytes, channels: int = 3, size=None) -> np.ndarray:
@@ -99,3 +103,49 @@ def test_a_large_jpeg_decoded_at_a_fraction_looks_like_one_decoded_whole(encode_
     got = _decoded(content, 3, (32, 32)).astype(int)
     want = np.asarray(Image.fromarray(ramp[:, 80:560].copy()).resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(got.transpose(1, 2, 0) - want).max() < 6
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def _png(*extra: bytes, pixels: bytes | None = None) -> bytes:
+    """A PNG of 8 × 8 pixels with some more chunks."""
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+    content = zlib.compress((b"\0" + b"\1" * 24) * 8) if pixels is None else pixels
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+BOMB = zlib.compress(bytes(64 << 20), 9)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk(b"zTXt", b"a\0\0" + BOMB)],
+        [chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB)],
+        [chunk(b"iCCP", b"a\0\0" + BOMB)],
+        [chunk(b"zTXt", b"a%d\0\0" % n + zlib.compress(bytes(1 << 20))) for n in range(80)],
+    ],
+)
+def test_text_and_profiles_that_unpack_to_much_are_refused(chunks):
+    with pytest.raises(BadImage, match=r"too large|Too much memory"):
+        decode(io.BytesIO(_png(*chunks)), 3, (8, 8))
+
+
+def test_pixels_that_unpack_to_more_than_the_image_has_are_not_kept():
+    tracemalloc.start()
+    assert decode(io.BytesIO(_png(pixels=BOMB)), 3, (8, 8)).shape == (3, 8, 8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_programs_that_draw_are_no_images(tmp_path):
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
+    for read in (lambda: probe(io.BytesIO(program)), lambda: decode(io.BytesIO(program), 3, (8, 8))):
+        with pytest.raises(BadImage, match="not an image that Pillow knows"):
+            read()
+    assert not {".eps", ".ps", ".wmf", ".mpg", ".pdf"} & suffixes()
+    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif"} <= suffixes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +15,12 @@ MAX_PIXELS = 89_478_485
 # A bomb is refused before it is decoded, with a message that names it; Pillow's warning would only repeat that.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+#: Formats that images of data sets come in. Pillow knows more, told by content whatever the name says; for one of them,
+#: EPS, it would start an interpreter of programs. The usual ones are tried first.
+_USUAL = ("JPEG", "PNG", "WEBP")
+_RARE = ("AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG2000", "MPO", "PCX", "PPM", "QOI", "SGI", "SUN", "TGA", "TIFF")
+FORMATS = (*_USUAL, *_RARE)
+
 #: EXIF tag of the orientation.
 _ORIENTATION = 0x0112
 
@@ -23,11 +30,18 @@ class BadImage(Exception):
 
 
 def _open(stream: BinaryIO) -> Image.Image:
-    image = Image.open(stream)
+    image = Image.open(stream, formats=_registered())
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise BadImage(f"{width} × {height} pixels are more than {MAX_PIXELS:,}: refused as a decompression bomb")
     return image
+
+
+@cache
+def _registered() -> tuple[str, ...]:
+    """Those formats that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _reason(error: Exception) -> str:

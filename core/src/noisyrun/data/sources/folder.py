@@ -13,6 +13,7 @@ from PIL import Image
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
+from noisyrun.data.decode import FORMATS
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.raw import Raw, RawData
 from noisyrun.data.refs import FileRefs
@@ -47,8 +48,8 @@ def read(path: Path, settings: DataSettings) -> RawData:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """Endings of the images that Pillow reads."""
-    return frozenset(Image.registered_extensions()) - {".pdf", ".mpg", ".mpeg"}
+    """Endings of the images that are read."""
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in FORMATS)
 
 
 def _classes(top: Path, apart: set[Path]) -> tuple[str, ...]:
