@@ -353,3 +353,31 @@ def test_a_table_that_has_a_column_called_index_keeps_the_places_of_its_rows(man
     path = manifest({"label": ["a", "b"] * 4, "index": [9, 8, 7, 6, 5, 4, 3, 2]})
     assert load(settings(path, val=0)).train.index.tolist() == list(range(8))
     assert write.Options("shards").shard_bytes == 512_000_000
+
+
+@FORMS
+def test_a_pack_that_stopped_at_a_broken_image_goes_on_without_it(folder, tmp_path, form):
+    (folder / "train" / "dog" / "0.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"dog/0\.png"):
+        pack(settings(folder), tmp_path / "to", Options(form, samples=2))
+    began = {path.name for path in (tmp_path / "to.packing").glob("train-*")}
+    found = pack(settings(folder), tmp_path / "to", Options(form, samples=2, skip=True)).pack
+    assert len(began) == 2
+    assert found.splits["train"].samples == 11
+
+
+def test_a_file_of_that_name_by_other_software_is_none_of_ours(folder):
+    (folder / "pack.json").write_text('{"pack": "of wolves"}')
+    assert len(load(settings(folder, val=0)).train) == 12
+    (folder / "pack.json").write_text('{"noisyrun": "0.1.0"}')
+    with pytest.raises(UserError, match=r"pack\.json is no description of a pack"):
+        load(settings(folder))
+
+
+@FORMS
+def test_a_tree_that_runs_in_a_circle_is_a_line(folder, tmp_path, form):
+    pack(settings(folder), tmp_path / "to", Options(form))
+    file = tmp_path / "to" / "pack.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "parents": {"cat": "dog", "dog": "cat"}}))
+    with pytest.raises(UserError, match="circle through 'cat'"):
+        load(settings(tmp_path / "to"))

@@ -358,3 +358,16 @@ def test_an_export_is_trained_on_and_exported_in_turn(folder, tmp_path):
     assert second.labels["index"].tolist() == first.labels["index"].tolist()
     noisyrun.export(second.folder, "folder", tmp_path / "cleaner")
     assert len(sources.read(RunSettings(dataset=str(tmp_path / "cleaner"))).train) == 24
+
+
+def test_what_was_detected_on_features_is_exported_as_well(tmp_path, finished):
+    file, labels = tmp_path / "f.npz", np.arange(24) % 3
+    np.savez(file, features=np.random.default_rng(0).normal(size=(24, 4)), label=labels)
+    run = finished(file, data={"val": 0})
+    summary = json.loads((run / "summary.json").read_text())
+    summary["config"]["data"]["val"] = 0.1  # which a detection does not mind
+    (run / "summary.json").write_text(json.dumps(summary))
+    for name in ("config.json", "status.json"):
+        (run / name).unlink()
+    noisyrun.export(run, "npz", tmp_path / "out", {"drop": "wrong"})
+    assert len(read(tmp_path / "out" / "train.npz").train) == 22

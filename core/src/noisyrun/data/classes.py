@@ -83,7 +83,10 @@ def find_classes(raw: RawData, table: Path | None, tree: Path | None) -> Classes
     wnids = found.wnids
     if wnids is None and all(_WNID.match(name) for name in found.names):
         wnids = found.names
-    return Classes(found.names, wnids, found.descriptions, raw.parents if tree is None else _tree(tree), found.aliases)
+    if tree is None and raw.parents is not None:
+        _no_circle(raw.parents, f"{raw.name}: its tree")
+    parents = raw.parents if tree is None else _tree(tree)
+    return Classes(found.names, wnids, found.descriptions, parents, found.aliases)
 
 
 def _from_labels(raw: RawData) -> tuple[str, ...]:
@@ -178,14 +181,18 @@ def _agree(path: Path, source: tuple[str, ...], names: Sequence[str], aliases: M
 def _tree(path: Path) -> dict[str, str]:
     columns = read_table(path, "--data.tree", header=("child", "parent"))
     tree = dict(zip(columns["child"], columns["parent"]))
+    _no_circle(tree, f"--data.tree: {path}")
+    return tree
+
+
+def _no_circle(tree: Mapping[str, str], where: str) -> None:
     for start in tree:
         node, seen = start, {start}
         while node in tree:
             node = tree[node]
             if node in seen:
-                raise UserError(f"--data.tree: {path} has a circle through {node!r}")
+                raise UserError(f"{where} has a circle through {node!r}")
             seen.add(node)
-    return tree
 
 
 def _flat(column: pa.Array) -> pa.Array:

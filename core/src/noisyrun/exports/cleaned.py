@@ -26,7 +26,7 @@ from noisyrun.data.verdicts import is_file as is_verdicts
 from noisyrun.exports.options import Choice
 from noisyrun.exports.verdict import Verdict, judged
 from noisyrun.report.labels import read_labels_table
-from noisyrun.run_folder import LABELS, SUMMARY, RunFolder
+from noisyrun.run_folder import CONFIG, LABELS, SUMMARY, RunFolder
 
 #: Content of `noisyrun.exports` folders beside the data: where it comes from.
 LINEAGE = "export.json"
@@ -91,17 +91,13 @@ def cleaned(run: Path, choice: Choice, form: str) -> Cleaned:
     UserError
         When the run has not finished, or its data set is not what it was.
     """
-    folder = RunFolder.open(run)
-    status = folder.status().get("status")
-    if status != "finished":
-        raise UserError(f"export: the run in {run} has not finished (it is {status}): noisyrun resume {run}")
-    settings = _settings(folder, choice)
-    summary = _summary(folder)
+    config, summary = _opened(run)
+    settings = _settings(run, config, choice)
     raw = sources.read(settings)
     data = build.assemble(raw, settings, to_train=False)
     _refuse_changed(run, summary["data"]["digests"], data.digests)
     classes = find_classes(raw, settings.data.classes or sources.beside(settings, "classes.tsv"), settings.data.tree)
-    table = read_labels_table(folder.file(LABELS), data.task.classes)
+    table = read_labels_table(run / LABELS, data.task.classes)
     used, origin = _used(data)
     part = raw.train.take(np.searchsorted(raw.train.index, used))
     verdict = judged(table, used, origin, _observed(data, used), data.task.multi, choice)
@@ -124,7 +120,7 @@ def cleaned(run: Path, choice: Choice, form: str) -> Cleaned:
         "noisyrun": version("noisyrun"),
         "run": {"id": summary["run_id"], "versions": summary["versions"], "finished": summary["finished"]},
         "data": {"name": summary["data"]["name"], "digests": summary["data"]["digests"]},
-        "methods": {k: sorted(v) for k, v in folder.config().items() if k in _SOCKETS and isinstance(v, Mapping) and v},
+        "methods": {k: sorted(v) for k, v in config.items() if k in _SOCKETS and isinstance(v, Mapping) and v},
         "options": choice.as_dict(),
         "counts": counts,
     }
@@ -134,13 +130,35 @@ def cleaned(run: Path, choice: Choice, form: str) -> Cleaned:
 _SOCKETS = ("backbone", "side_info", "prototypes", "weighter", "corrector")
 
 
-def _settings(folder: RunFolder, choice: Choice) -> RunSettings:
+def _opened(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The configuration and the summary of a finished run, or of a detection, which leaves a summary alone."""
+    from noisyrun.report.summary import read
+
+    summary_file = run / SUMMARY
+    if (run / CONFIG).is_file() or not summary_file.is_file():
+        folder = RunFolder.open(run)
+        status = folder.status().get("status")
+        if status != "finished":
+            raise UserError(f"export: the run in {run} has not finished (it is {status}): noisyrun resume {run}")
+    try:
+        summary = read(summary_file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{summary_file}: cannot be read ({str(error).splitlines()[0]})") from None
+    if summary["data"] is None:
+        raise UserError(f"{summary_file}: says nothing of the data of the run")
+    if (run / CONFIG).is_file():
+        return folder.config(), summary
+    # A detection judges every label, and holds none out.
+    return {**summary["config"], "data": {**summary["config"].get("data", {}), "val": 0.0}}, summary
+
+
+def _settings(run: Path, config: Mapping[str, Any], choice: Choice) -> RunSettings:
     """The run's settings; its plugins need not be installed to export what they decided."""
-    values = {name: value for name, value in folder.config().items() if name in RunSettings.model_fields}
+    values = {name: value for name, value in config.items() if name in RunSettings.model_fields}
     try:
         settings = RunSettings.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{folder.path}: config.json: {error.errors()[0]['msg']}") from None
+        raise UserError(f"{run}: its configuration: {error.errors()[0]['msg']}") from None
     moved: dict[str, Any] = {}
     if choice.root is not None:
         moved["root"] = Path(choice.root)
@@ -149,18 +167,6 @@ def _settings(folder: RunFolder, choice: Choice) -> RunSettings:
     data = settings.data.model_copy(update=moved)
     dataset = settings.dataset if choice.dataset is None else choice.dataset
     return settings.model_copy(update={"data": data, "dataset": dataset})
-
-
-def _summary(folder: RunFolder) -> dict[str, Any]:
-    from noisyrun.report.summary import read
-
-    try:
-        summary = read(folder.file(SUMMARY))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder.file(SUMMARY)}: cannot be read ({str(error).splitlines()[0]})") from None
-    if summary["data"] is None:
-        raise UserError(f"{folder.file(SUMMARY)}: says nothing of the data of the run")
-    return summary
 
 
 def _refuse_changed(run: Path, then: Mapping[str, str], now: Mapping[str, str]) -> None:

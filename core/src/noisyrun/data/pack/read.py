@@ -58,7 +58,7 @@ class Pack(BaseModel):
 
 
 def read_pack(folder: Path) -> Pack | None:
-    """The description of the pack in a folder; None where there is none.
+    """The description of the pack in a folder; None where there is none, or one that other software wrote.
 
     Raises
     ------
@@ -69,7 +69,10 @@ def read_pack(folder: Path) -> Pack | None:
     if not file.is_file():
         return None
     try:
-        return Pack.model_validate_json(file.read_bytes())
+        content = file.read_bytes()
+        if b'"noisyrun"' not in content:
+            return None
+        return Pack.model_validate_json(content)
     except (OSError, ValidationError) as error:
         first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise UserError(f"{file} is no description of a pack ({first})") from None

@@ -61,7 +61,6 @@ class Options:
             "image_size": self.encoding.side,
             "quality": None if self.encoding.side is None else self.encoding.quality,
             "images": self.encoding.check,
-            "on_bad_image": "skip" if self.skip else "error",
             # What encodes an image decides on its bytes.
             "pillow": version("pillow"),
         }
