@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", type=int, default=[100, 2_000])
     parser.add_argument("--disk", type=Path, metavar="DIR", help="features in a file there, in half precision")
     parser.add_argument("--memory", default="2GB", help="with --disk, as --bank.memory of a run")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="what was found, written after every case")
     arguments = parser.parse_args()
     if torch.get_num_threads() != 1:  # threads do not survive the fork
         sys.exit("set OMP_NUM_THREADS=1: the naive formulas and noisyrun are compared on one thread each")
@@ -74,6 +75,8 @@ def main() -> None:
             one = _apart(partial(_measure, CASES[name], bank, compare))
             print(f"{name} {rows} × {DIM}, {classes} classes: {one}", file=sys.stderr, flush=True)
             found[name, rows, classes] = one
+            if arguments.json is not None:
+                arguments.json.write_text(json.dumps(_kept(found), indent=1) + "\n", encoding="utf-8")
         close = getattr(bank, "close", None)
         if arguments.disk is not None and close is not None:
             close()
@@ -129,6 +132,13 @@ def _measure(make: Callable[[FeatureBank], Case], bank: FeatureBank, compare: bo
         "file": watch.file,
         "floor": case.floor(machine),
         "machine": vars(machine),
+        "reads": case.reads,
+        "products": case.single,
+        "double": case.double,
+        "passes": {
+            "bytes": sum(one.reads for one in case.passes()),
+            "products": sum(one.single for one in case.passes()),
+        },
     }
     naive = case.naive
     if compare and naive is not None:
@@ -188,6 +198,17 @@ def _resident(what: str) -> int:
 def _forget_peak() -> None:
     ctypes.CDLL(None).malloc_trim(0)  # what was freed counts as free
     Path("/proc/self/clear_refs").write_text("5")
+
+
+def _kept(found: Found) -> dict[str, Any]:
+    """What was found, for a file."""
+    return {
+        "about": about(CPU),
+        "dim": DIM,
+        "cases": [
+            {"case": name, "samples": rows, "classes": classes, **one} for (name, rows, classes), one in found.items()
+        ],
+    }
 
 
 # --- What is said of it -------------------------------------------------------------------------------------------

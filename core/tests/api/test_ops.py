@@ -284,9 +284,9 @@ def test_small_problems_are_solved_together_and_large_ones_apart(monkeypatch: py
     groups = []
 
     class Spied(lloyd.Points):
-        def __init__(self, problems: list[torch.Tensor], memory: int) -> None:
+        def __init__(self, problems: list[torch.Tensor], memory: int, room: lloyd.Room) -> None:
             groups.append(len(problems))
-            super().__init__(problems, memory)
+            super().__init__(problems, memory, room)
 
     monkeypatch.setattr(clusters, "Points", Spied)
     small, large = [draw(50, 4, seed=n) for n in range(6)], [draw(9_000, 64, seed=n) for n in range(2)]

@@ -13,7 +13,7 @@ from noisyrun.api import FeatureBank, Judgement, Labels, Prototypes, SideInfo, U
 from noisyrun.testing import make_bank, make_phase
 from noisyrun_sinet.config import SinetPrototypesConfig, SinetWeighterConfig
 from noisyrun_sinet.prototypes import SinetPrototypes
-from noisyrun_sinet.weighter import SinetWeighter, distance, likely_other, nearest_other, two_groups
+from noisyrun_sinet.weighter import Directions, SinetWeighter, distance, likely_other, nearest_other, two_groups
 
 Clusters = Callable[..., tuple[Tensor, Tensor]]
 Relation = Callable[..., SideInfo]
@@ -33,6 +33,10 @@ def judge(
     method.fit(bank, prototypes, side, make_phase(0, method.key))
     rows, labels = bank.labels.pairs()
     return method(bank.take(rows), labels, prototypes, side)
+
+
+def towards(prototypes: Prototypes) -> Directions:
+    return Directions.of(prototypes, torch.device("cpu"))
 
 
 def noisy(make_clusters: Clusters, wrong: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -251,10 +255,11 @@ def test_the_nearest_other_class_agrees_with_judging_every_class(classes: int, r
     prototypes = Prototypes.of(vectors, mask, torch.rand(classes, 4, generator=generator))
     features = torch.randn(40, 6, generator=generator)
     labels = torch.randint(classes, (40,), generator=generator)
-    every = torch.stack([distance(features, torch.full((40,), c), prototypes, reduce) for c in range(classes)], 1)
+    to = towards(prototypes)
+    every = torch.stack([distance(features, torch.full((40,), c), to, reduce) for c in range(classes)], 1)
     every[:, ~prototypes.present] = torch.inf
     every[torch.arange(40), labels] = torch.inf
-    torch.testing.assert_close(nearest_other(features, labels, prototypes, reduce), every.amin(1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(nearest_other(features, labels, to, reduce), every.amin(1), atol=1e-5, rtol=0)
 
 
 def test_clean_labels_are_not_called_wrong_though_otsu_splits_their_scores(make_clusters: Clusters) -> None:
@@ -310,15 +315,15 @@ def test_a_guess_changes_nothing_of_what_is_called_wrong() -> None:
     method = make()
     found = judge(method, bank, prototypes)
     block = bank.take(torch.arange(len(bank)))
-    far = distance(block.features, block.observed, prototypes)
+    far = distance(block.features, block.observed, towards(prototypes))
     assert method.threshold is not None
     low = 1.2 - far < method.threshold
-    other = nearest_other(block.features, block.observed, prototypes)
-    guess = likely_other(block.features, block.observed, prototypes, torch.arange(len(bank)))
+    other = nearest_other(block.features, block.observed, towards(prototypes))
+    guess = likely_other(block.features, block.observed, towards(prototypes), torch.arange(len(bank)))
     assert found.wrong is not None
     assert torch.equal(found.wrong, low & (other < far))
     assert bool((guess != block.observed).all())
-    nearest = distance(block.features, guess, prototypes).isclose(other, atol=1e-4)
+    nearest = distance(block.features, guess, towards(prototypes)).isclose(other, atol=1e-4)
     assert float(nearest.float().mean()) > 0.1  # by mere chance it would be one in 89
 
 
@@ -335,7 +340,7 @@ def test_what_the_fit_keeps_is_used_for_its_own_bank_prototypes_and_labels_alone
         (turned.take(torch.arange(len(bank))), block.observed, prototypes),
     ):
         found = method(other, labels, with_prototypes, NOTHING).weights
-        alone = (1.2 - distance(other.features, labels, with_prototypes)).clamp(min=0) ** 1.5
+        alone = (1.2 - distance(other.features, labels, towards(with_prototypes))).clamp(min=0) ** 1.5
         assert torch.allclose(found, alone, atol=1e-5)
         assert not torch.allclose(found, fitted.weights, atol=1e-2)
 
@@ -345,5 +350,6 @@ def test_distances_of_some_rows_are_those_of_all() -> None:
     block, rows = bank.take(torch.arange(len(bank))), torch.tensor([5, 3, 700])
     several = Prototypes.of(prototypes.vectors.expand(-1, 2, -1))
     for one in (prototypes, several):
-        whole = distance(block.features, block.observed, one)
-        assert torch.allclose(distance(block.features, block.observed[rows], one, rows=rows), whole[rows], atol=1e-5)
+        to = towards(one)
+        whole = distance(block.features, block.observed, to)
+        assert torch.allclose(distance(block.features, block.observed[rows], to, rows=rows), whole[rows], atol=1e-5)

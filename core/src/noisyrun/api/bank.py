@@ -224,5 +224,5 @@ class FeatureBank(ABC):
 
     def class_counts(self) -> Tensor:
         """int64 [C]: samples whose observed label is, or includes, each class."""
-        classes = self.labels.classes[self.labels.classes != PAD]
-        return torch.bincount(classes, minlength=self.num_classes)
+        # Padding, which is −1, is counted first, and left out.
+        return torch.bincount(self.labels.classes.flatten() - PAD, minlength=self.num_classes + 1)[1:]

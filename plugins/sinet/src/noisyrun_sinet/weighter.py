@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from noisyrun.api import (
     Block,
@@ -51,6 +50,7 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         self.keep_from: float | None = None
         self.consistency: Consistency | None = None
         self._seen: _Seen | None = None
+        self._directions: Directions | None = None
 
     @property
     def needs(self) -> Needs:
@@ -103,7 +103,14 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
             raise UserError(f"{self.key} needs prototypes: choose a builder, e.g. --prototypes sinet")
         if self._seen is not None and self._seen.holds(block, labels, prototypes):
             return self._seen.far[block.rows].to(labels.device)
-        return distance(prototypes.embed(block.features), labels, prototypes, self.config.reduce)
+        embedded = prototypes.embed(block.features)
+        return distance(embedded, labels, self._directions_of(prototypes, embedded.device), self.config.reduce)
+
+    def _directions_of(self, prototypes: Prototypes, device: torch.device) -> Directions:
+        kept = self._directions
+        if kept is None or kept.prototypes is not prototypes or kept.vectors.device != device:
+            kept = self._directions = Directions.of(prototypes, device)
+        return kept
 
     def _score(self, block: Block, labels: Tensor, far: Tensor, side: SideInfo) -> Tensor:
         """Higher is likelier right: α − distance, which ranks as (6) does but without ties at 0; or log p_i (4)."""
@@ -127,11 +134,12 @@ class SinetWeighter(SampleWeighter[SinetWeighterConfig]):
         if prototypes is None or not bool(low.any()):
             return low
         rows = low.nonzero()[:, 0]
+        to = self._directions_of(prototypes, far.device)
         if prototypes.project is None and prototypes.mask.numel() > _PRODUCT:
             # Any nearer class will do: a guess is one for most, and spares them all the others.
-            guess = likely_other(block.features, labels, prototypes, rows)
-            rows = rows[distance(block.features, guess, prototypes, self.config.reduce, rows) >= far[rows]]
-        low[rows] = nearest_other(block.features, labels, prototypes, self.config.reduce, rows) < far[rows]
+            guess = likely_other(block.features, labels, to, rows)
+            rows = rows[distance(block.features, guess, to, self.config.reduce, rows) >= far[rows]]
+        low[rows] = nearest_other(block.features, labels, to, self.config.reduce, rows) < far[rows]
         return low
 
     def _all_scores(self, bank: FeatureBank, prototypes: Prototypes | None, side: SideInfo, phase: Phase) -> Tensor:
@@ -173,12 +181,38 @@ class _Seen:
         return torch.equal(labels, block.observed) and not bool(self.far[block.rows].isnan().any())
 
 
+@dataclass(frozen=True)
+class Directions:
+    """Prototypes at unit length, made once for all blocks.
+
+    Attributes
+    ----------
+    prototypes
+        What they are made from.
+    vectors
+        float32 [C, P, E]; a zero vector stays zero.
+    lengths
+        float32 [C, P]: their squared lengths then; infinite where there is no prototype, which is nearest to nothing.
+    mask, weights
+        [C, P], as of the prototypes.
+    """
+
+    prototypes: Prototypes
+    vectors: Tensor
+    lengths: Tensor
+    mask: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, prototypes: Prototypes, device: torch.device) -> Directions:
+        """On a device."""
+        vectors, mask = ops.unit(prototypes.vectors.to(device, torch.float32)), prototypes.mask.to(device)
+        lengths = (vectors * vectors).sum(2).masked_fill_(~mask, torch.inf)
+        return cls(prototypes, vectors, lengths, mask, prototypes.weights.to(device))
+
+
 def distance(
-    embedded: Tensor,
-    labels: Tensor,
-    prototypes: Prototypes,
-    reduce: str = "nearest",
-    rows: Tensor | None = None,
+    embedded: Tensor, labels: Tensor, to: Directions, reduce: str = "nearest", rows: Tensor | None = None
 ) -> Tensor:
     """Distance of each sample to the prototypes of its label, features and prototypes scaled to unit length.
 
@@ -198,36 +232,35 @@ def distance(
     Tensor
         float32 [r], in [0, 2]; 2 where the class has no prototype. Good to 1e-3 near 0, 1e-6 elsewhere.
     """
-    named, which = labels.unique(return_inverse=True)
-    vectors = ops.unit(prototypes.vectors[named].to(embedded.device, torch.float32))
-    mask = prototypes.mask[named].to(embedded.device)[which]
+    mask = to.mask[labels]
     cosines = embedded.new_empty(mask.shape, dtype=torch.float32)
     own = torch.empty_like(cosines[:, :1])
-    if vectors.shape[1] == 1:
+    if to.vectors.shape[1] == 1:
+        vectors = to.vectors[:, 0]
         for part in _pieces(own, 2 * embedded.shape[1]):
             queries = (embedded[part] if rows is None else embedded.index_select(0, rows[part])).float()
             safe, own[part] = _lengths(queries)
-            cosines[part] = vectors[:, 0].index_select(0, which[part]).mul_(queries).sum(1, keepdim=True).div_(safe)
-    elif vectors.shape[:2].numel() <= _PRODUCT:
-        flat = vectors.flatten(0, 1).T
+            cosines[part] = vectors.index_select(0, labels[part]).mul_(queries).sum(1, keepdim=True).div_(safe)
+    elif to.mask.numel() <= _PRODUCT:
+        flat = to.vectors.flatten(0, 1).T
         for part in _pieces(own, embedded.shape[1] + flat.shape[1]):
             queries = (embedded[part] if rows is None else embedded.index_select(0, rows[part])).float()
             safe, own[part] = _lengths(queries)
-            all_of_them = (queries @ flat).view(-1, *vectors.shape[:2])
-            at = which[part]
+            all_of_them = (queries @ flat).view(-1, *to.mask.shape)
+            at = labels[part]
             cosines[part] = all_of_them[torch.arange(len(at), device=at.device), at] / safe
     else:  # each row with the prototypes of its own class alone
+        named, which = labels.unique(return_inverse=True)
         order = which.argsort(stable=True)
-        for c, part in enumerate(order.split(which.bincount(minlength=len(named)).tolist())):
+        for c, part in zip(named.tolist(), order.split(which.bincount(minlength=len(named)).tolist())):
             queries = embedded.index_select(0, part if rows is None else rows[part]).float()
             safe, own[part] = _lengths(queries)
-            cosines[part] = (queries @ vectors[c].T).div_(safe)
-    far = (own + (vectors * vectors).sum(2)[which]).sub_(cosines, alpha=2).clamp_(min=0).sqrt_()
-    weights = prototypes.weights[named].to(far.device)[which] if reduce == "mean" else None
-    return _reduced(far, mask, weights)
+            cosines[part] = (queries @ to.vectors[c].T).div_(safe)
+    far = (own + to.lengths[labels].masked_fill_(~mask, 0.0)).sub_(cosines, alpha=2).clamp_(min=0).sqrt_()
+    return _reduced(far, mask, to.weights[labels] if reduce == "mean" else None)
 
 
-def likely_other(features: Tensor, labels: Tensor, prototypes: Prototypes, rows: Tensor) -> Tensor:
+def likely_other(features: Tensor, labels: Tensor, to: Directions, rows: Tensor) -> Tensor:
     """A class other than its label's that each of some samples may be near to, guessed from a few of the features.
 
     Parameters
@@ -244,8 +277,7 @@ def likely_other(features: Tensor, labels: Tensor, prototypes: Prototypes, rows:
     Tensor
         int64 [r].
     """
-    vectors = ops.unit(prototypes.vectors.to(features.device, torch.float32)).mean(1)
-    few = vectors[:, :_GUESS].T.contiguous()
+    few = to.vectors[:, :, :_GUESS].mean(1).T.contiguous()
     found = torch.empty_like(rows)
     for piece in _pieces(found, sum(few.shape)):
         scores = features[:, :_GUESS].index_select(0, rows[piece]).float() @ few
@@ -254,7 +286,7 @@ def likely_other(features: Tensor, labels: Tensor, prototypes: Prototypes, rows:
 
 
 def nearest_other(
-    features: Tensor, labels: Tensor, prototypes: Prototypes, reduce: str = "nearest", rows: Tensor | None = None
+    features: Tensor, labels: Tensor, to: Directions, reduce: str = "nearest", rows: Tensor | None = None
 ) -> Tensor:
     """Distance of each sample to the nearest class other than its label's.
 
@@ -274,28 +306,22 @@ def nearest_other(
     Tensor
         float32 [r], in [0, 2]; infinite where no other class has a prototype.
     """
-    present = prototypes.present.nonzero()[:, 0].to(features.device)
-    vectors = ops.unit(prototypes.vectors.to(features.device, torch.float32)[present])
-    mask = prototypes.mask.to(features.device)[present]
-    weights = prototypes.weights.to(features.device)[present] if reduce == "mean" else None
-    # A masked prototype, made infinitely long, is nearest to nothing.
-    lengths = (vectors * vectors).sum(2).masked_fill(~mask, torch.inf)
-    flat = vectors.flatten(0, 1).T
+    flat, lengths = to.vectors.flatten(0, 1).T, to.lengths.flatten()
     rows = torch.arange(len(features), device=features.device) if rows is None else rows
-    place = _places(present, len(prototypes.mask))[labels[rows]]
     nearest = torch.full((len(rows),), torch.inf, device=features.device)
     for piece in _pieces(nearest, features.shape[1] + flat.shape[1]):
-        queries = prototypes.embed(features.index_select(0, rows[piece])).float()
+        queries = to.prototypes.embed(features.index_select(0, rows[piece])).float()
         safe, own = _lengths(queries)
         # Less |query|², the same for all, which is added to the nearest alone.
-        gaps = torch.addmm(lengths.flatten(), queries / safe, flat, alpha=-2.0).view(-1, *mask.shape)
-        if weights is None:
+        gaps = torch.addmm(lengths, queries / safe, flat, alpha=-2.0).view(-1, *to.mask.shape)
+        if reduce != "mean":
             by_class = gaps.amin(2)
         else:
-            far = (gaps + own.unsqueeze(2)).masked_fill_(~mask, 0.0).clamp_(min=0).sqrt_()
-            by_class = _reduced(far, mask.expand_as(far), weights).square() - own
-        others = functional.pad(by_class, (0, 1), value=torch.inf).scatter_(1, place[piece].unsqueeze(1), torch.inf)
-        nearest[piece] = (others.amin(1) + own[:, 0]).clamp_(min=0).sqrt_()
+            far = (gaps + own.unsqueeze(2)).masked_fill_(~to.mask, 0.0).clamp_(min=0).sqrt_()
+            by_class = _reduced(far, to.mask.expand_as(far), to.weights).square() - own
+            by_class.masked_fill_(~to.mask.any(1), torch.inf)
+        by_class.scatter_(1, labels[rows[piece]].unsqueeze(1), torch.inf)
+        nearest[piece] = (by_class.amin(1) + own[:, 0]).clamp_(min=0).sqrt_()
     return nearest
 
 
@@ -304,13 +330,6 @@ def _lengths(features: Tensor) -> tuple[Tensor, Tensor]:
     length = torch.linalg.vector_norm(features.float(), dim=1, keepdim=True)
     safe = length.clamp(min=1e-12)
     return safe, (length / safe).square()
-
-
-def _places(present: Tensor, classes: int) -> Tensor:
-    """int64 [C]: place of each class among the present ones, one beyond the last for the others."""
-    places = torch.full((classes,), len(present), device=present.device)
-    places[present] = torch.arange(len(present), device=present.device)
-    return places
 
 
 def _pieces(rows: Tensor, width: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from noisyrun.api.ops.lloyd import Points, Solutions, lloyd, seeds
+from noisyrun.api.ops.lloyd import Points, Room, Solutions, lloyd, seeds
 from noisyrun.api.ops.rows import BLOCK_BYTES
 
 #: Bytes of problems that a processor solves at once: what stays near it. Larger ones gain nothing by company.
@@ -113,8 +113,9 @@ def kmeans_batch(
     if k < 1 or restarts < 1:
         raise ValueError(f"k-means needs k ≥ 1 and restarts ≥ 1 (got {k} and {restarts})")
     found: list[Clusters] = []
+    room = Room()
     for group, draws in _groups(problems, generators, k, memory):
-        points = Points(group, memory)
+        points = Points(group, memory, room)
         best = lloyd(points, seeds(points, k, draws), iterations, tolerance)
         for _ in range(restarts - 1):
             best.keep(lloyd(points, seeds(points, k, draws), iterations, tolerance))

@@ -20,6 +20,21 @@ _CACHE = 1 << 20
 _PAIRS = 4
 
 
+class Room:
+    """Memory for points that serves one group of problems after another: fresh memory is slow on a processor."""
+
+    def __init__(self) -> None:
+        self._numbers = torch.empty(0)
+
+    def take(self, batch: int, rows: int, dim: int, device: torch.device) -> Tensor:
+        """float32 [B, n, d], the same memory every time."""
+        size = batch * rows * dim
+        if len(self._numbers) < size or self._numbers.device != device:
+            self._numbers = torch.empty(0)
+            self._numbers = torch.empty(size, device=device)
+        return self._numbers[:size].view(batch, rows, dim)
+
+
 class Points:
     """The points of B problems about their means, in a unit that makes sums exact.
 
@@ -42,7 +57,7 @@ class Points:
         float64 [B, n]: their squared lengths; 0 where there is no point.
     """
 
-    def __init__(self, problems: list[Tensor], memory: int) -> None:
+    def __init__(self, problems: list[Tensor], memory: int, room: Room | None = None) -> None:
         first = problems[0]
         batch, longest, dim = len(problems), max(map(len, problems)), first.shape[1]
         self.shape = (batch, longest, dim)
@@ -59,16 +74,24 @@ class Points:
         # By each problem's own count: what it is solved with does not matter.
         finest = torch.tensor([2.0 ** (52 - len(points).bit_length()) for points in problems], device=first.device)
         self.unit = self.unit.clamp(min=2.0**-60).log2().ceil().exp2() / finest.double().view(-1, 1, 1)
-        self._given = first.unsqueeze(0) if batch == 1 else torch.nn.utils.rnn.pad_sequence(problems, batch_first=True)
-        #: All points about their means, where they fit in half the memory.
+        self.squares = torch.zeros(batch, longest, dtype=torch.float64, device=first.device)
+        #: All points about their means, where they fit in half the memory; if not, as they were given.
         self._made: Tensor | None = None
+        self._given = first.new_empty(batch, 0, dim)
         if 8 * batch * longest * dim <= memory:
-            self._made = self._about_mean(self._given, self.means, self.unit)
-            self._given = self._given[:, :0]
-        self.squares = torch.empty(batch, longest, dtype=torch.float64, device=first.device)
-        for rows, block in self.blocks(2 * dim, self.cached):
-            self.squares[:, rows] = block.double().square_().sum(2)
-        self.masked(self.squares, 0.0)
+            self._made = (room or Room()).take(batch, longest, dim, first.device)
+        elif batch == 1:
+            self._given = first.unsqueeze(0)
+        else:
+            self._given = torch.nn.utils.rnn.pad_sequence(problems, batch_first=True)
+        for b, points in enumerate(problems):
+            # Block by block, so that all that is done to one is done near the processor.
+            for rows in spans(len(points), 12 * dim, self.cached):
+                room = None if self._made is None else self._made[b, rows]
+                block = self._about_mean(points[rows], self.means[b], self.unit[b], room)
+                self.squares[b, rows] = block.double().square_().sum(1)
+            if self._made is not None:
+                self._made[b, len(points) :] = 0.0
 
     def blocks(self, width: int, memory: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Slices of rows, and those points of every problem, float32 [B, r, d]; each point may take `width` values."""
@@ -97,9 +120,14 @@ class Points:
         """Values [B, n], changed in place where there is no point."""
         return values if self.whole else values.masked_fill_(~self.mask, fill)
 
-    def _about_mean(self, given: Tensor, means: Tensor, unit: Tensor) -> Tensor:
+    def _about_mean(self, given: Tensor, means: Tensor, unit: Tensor, room: Tensor | None = None) -> Tensor:
+        """float32, in `room` where it is given."""
         # The factor, a power of two, is exact in any precision; one of another precision than the points is slow.
-        return (given - means).mul_((1 / unit).to(means.dtype)).round_().float()
+        factor = (1 / unit).to(means.dtype)
+        if room is not None and means.dtype == torch.float32:
+            return torch.sub(given, means, out=room).mul_(factor).round_()
+        made = (given - means).mul_(factor).round_()
+        return made.float() if room is None else room.copy_(made)
 
     def to_given(self, centroids: Tensor) -> Tensor:
         """float32: centroids [B, k, d] where the given points are."""
