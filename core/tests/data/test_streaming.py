@@ -5,20 +5,28 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from noisyrun.api import Batches, UserError
 from noisyrun.cli import main
 from noisyrun.config.settings import AugmentSettings, DataSettings, RunSettings
-from noisyrun.data import augment, images, load
+from noisyrun.data import augment, gpu_decode, images, load
 from noisyrun.data.augment import Draws, crop_and_flip
 from noisyrun.data.buffers import Buffers
+from noisyrun.data.images import LazyImages
+from noisyrun.data.inputs import Inputs
 from noisyrun.data.loader import TrainLoader
+from noisyrun.data.raw import Raw
+from noisyrun.data.refs import BytesRefs
+from noisyrun.data.unreadable import Unreadable
 
 SHAPE = (8, 3, 320, 320)  # above a mebibyte
 
@@ -194,3 +202,86 @@ def test_a_run_goes_on_without_them_and_says_so(streamed, tmp_path: Path, capsys
     labels = pd.read_parquet(out / "labels.parquet").set_index("index")
     assert len(labels) == summary["data"]["train"]
     assert labels["weight"].notna().all()
+
+
+def _by_library(encoded: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """What a GPU would do, done by Pillow: all of a call, or none of it."""
+    made = []
+    for content in encoded:
+        try:
+            picture = Image.open(io.BytesIO(content.numpy().tobytes()))
+            assert picture.format == "JPEG"
+            made.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(device))
+        except OSError as error:
+            raise RuntimeError("nvJPEG error") from error
+    return made
+
+
+@pytest.fixture
+def mixed(image, encode_image):
+    """Images of several kinds and sizes: some that a GPU decodes, and some that it does not."""
+    smooth = [image(n, (6, 5)).resize((90 + 10 * n, 70), Image.Resampling.BICUBIC) for n in range(8)]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    contents = [encode_image(one, "JPEG", quality=95) for one in smooth]
+    contents[1] = encode_image(smooth[1], "PNG")
+    contents[2] = encode_image(smooth[2], "JPEG", exif=turned)
+    contents[3] = encode_image(smooth[3].convert("CMYK"), "JPEG", quality=95)
+    contents[4] = encode_image(smooth[4].convert("L"), "JPEG", quality=95)
+
+    def make(contents=contents, channels: int = 3) -> LazyImages:
+        refs = BytesRefs(pa.chunked_array([pa.array(contents, pa.binary())]), None)
+        bad = Unreadable("here", len(contents), 1)
+        return LazyImages(Raw("here", np.arange(len(contents)), {}, images=refs), refs, (channels, 32, 32), bad)
+
+    return make, contents
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_images_decoded_on_a_gpu_look_like_those_of_the_cpu(mixed, channels) -> None:
+    images, asked = mixed[0](channels=channels), []
+
+    def decoder(encoded, device):
+        asked.append(len(encoded))
+        return _by_library(encoded, device)
+
+    found = gpu_decode.load(images, torch.arange(8), torch.device("cpu"), decoder)
+    assert asked == [4]  # the others are decoded on the CPU
+    assert found.dtype == torch.uint8
+    difference = (found.float() - images.load(torch.arange(8)).float()).abs()
+    assert float(difference.mean()) < 1.5
+    assert torch.equal(found[1:5], images.load(torch.arange(1, 5)))
+
+
+def test_a_broken_image_is_named_and_does_not_spoil_its_batch(mixed) -> None:
+    make, contents = mixed
+    contents[6] = contents[6][: len(contents[6]) // 2]
+    images = make(contents)
+    found = gpu_decode.load(images, torch.arange(8), torch.device("cpu"), _by_library)
+    assert list(images.bad.lines) == [6]
+    assert bool((found[6] == 128).all())
+    assert torch.equal(found[7], images.load(torch.tensor([7]))[0])
+
+
+def test_batches_of_a_gpu_come_in_order(mixed, make_samples, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = mixed[0]()
+    monkeypatch.setattr(gpu_decode, "_nvjpeg", _by_library)
+    inputs = Inputs(replace(make_samples(8), images=images), torch.device("cpu"), (), (), None, 2)
+    parts = torch.tensor([7, 0, 3, 1, 2, 6, 5, 4]).split(1)
+    found = list(inputs._decoded_there(images, parts))
+    assert len(found) == 8
+    for part, pixels in zip(parts, found):
+        assert float((pixels.float() - images.load(part).float()).abs().mean()) < 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_nvjpeg_decodes_as_pillow_does(mixed) -> None:
+    images = mixed[0]()
+    found = gpu_decode.load(images, torch.arange(8), torch.device("cuda"))
+    assert float((found.cpu().float() - images.load(torch.arange(8)).float()).abs().mean()) < 3
+
+
+def test_the_setting_reaches_the_images(streamed) -> None:
+    data = _load(streamed(), on_bad_image="skip", decode="gpu", val=0.5)
+    assert data.train.images.gpu
+    assert data.val.images.at(16).gpu

@@ -60,6 +60,9 @@ class DataSettings(Settings):
     on_bad_image: Literal["error", "skip"] = Field(
         "error", description="An image that cannot be read: stop, or skip it."
     )
+    decode: Literal["cpu", "gpu"] = Field(
+        "cpu", description="Where JPEGs that do not fit in memory are decoded; pixels differ a little between the two."
+    )
     bad_images: float = Field(
         0.01,
         ge=0,

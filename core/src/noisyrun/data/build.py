@@ -151,6 +151,8 @@ def _samples(
         assert task.channels is not None
         shape, skip = (task.channels, *task.image_size), settings.data.on_bad_image == "skip"
         images, kept, bad = read_images(raw, shape, skip, hold, settings.data.bad_images)
+        if isinstance(images, LazyImages):
+            images.gpu = settings.data.decode == "gpu"
         if kept is not None:
             more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
             notes.append(f"{len(bad)} images that cannot be read are left out: {'; '.join(bad[:_NAMED])}{more}")

@@ -73,6 +73,23 @@ def probe(stream: BinaryIO) -> tuple[int, int, int]:
         raise BadImage(_reason(error)) from error
 
 
+def plain_jpeg(stream: BinaryIO) -> bool:
+    """Whether bytes are a JPEG of three colours that is not turned, by its header.
+
+    Raises
+    ------
+    BadImage
+        When the header cannot be read, or promises too many pixels.
+    """
+    try:
+        with _open(stream) as image:
+            return image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(_ORIENTATION, 1) == 1
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise BadImage(_reason(error)) from error
+
+
 def decode(stream: BinaryIO, channels: int, size: tuple[int, int] | None) -> np.ndarray:
     """Decode an image and bring it to one size.
 

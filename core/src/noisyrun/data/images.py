@@ -69,24 +69,34 @@ class LazyImages(Images):
         Channels, height and width that they are brought to.
     bad
         Where images that cannot be decoded are noted; they are blank then. None: the first of them is an error.
+    gpu
+        Whether batches on their way to a GPU are decoded there.
     """
 
-    def __init__(self, raw: Raw, refs: ImageRefs, shape: tuple[int, int, int], bad: Unreadable | None = None) -> None:
+    def __init__(
+        self,
+        raw: Raw,
+        refs: ImageRefs,
+        shape: tuple[int, int, int],
+        bad: Unreadable | None = None,
+        gpu: bool = False,
+    ) -> None:
         self.raw = raw
         self.refs = refs
         self.shape = shape
         self.bad = bad
+        self.gpu = gpu
 
     def __len__(self) -> int:
         return len(self.refs)
 
     def at(self, side: int) -> LazyImages:
         """The same images decoded to squares of another side, rather than resized from this one."""
-        return LazyImages(self.raw, self.refs, (self.shape[0], side, side), self.bad)
+        return LazyImages(self.raw, self.refs, (self.shape[0], side, side), self.bad, self.gpu)
 
     def take(self, rows: np.ndarray) -> LazyImages:
         """Some of them, int64 [r], ascending."""
-        return LazyImages(self.raw.take(rows), self.refs.take(rows), self.shape, self.bad)
+        return LazyImages(self.raw.take(rows), self.refs.take(rows), self.shape, self.bad, self.gpu)
 
     def decoded(self) -> Images:
         """The same images held in memory, where they fit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,6 +65,9 @@ class Inputs:
                 yield resize_images(self._taken(self.held, part), self.resolution)
             return
         assert self.images is not None
+        if isinstance(self.images, LazyImages) and self.images.gpu and self.device.type == "cuda":
+            yield from self._decoded_there(self.images, parts)
+            return
         for pixels in self._decoded(self.images, parts):
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory().to(self.device, non_blocking=True)
@@ -117,6 +121,19 @@ class Inputs:
                     yield pixels
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+    def _decoded_there(self, images: LazyImages, parts: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Batches in order, decoded on the device itself, one ahead of that in use."""
+        from noisyrun.data import gpu_decode
+
+        with ThreadPoolExecutor(1) as pool:
+            load = partial(gpu_decode.load, images, device=self.device)
+            waiting = deque(pool.submit(load, part) for part in parts[:_AHEAD])
+            for part in (*parts[_AHEAD:], *[None] * len(waiting)):
+                pixels = waiting.popleft().result()
+                if part is not None:
+                    waiting.append(pool.submit(load, part))
+                yield resize_images(pixels, self.resolution)
 
 
 def resize_images(inputs: Tensor, side: int | None) -> Tensor:
