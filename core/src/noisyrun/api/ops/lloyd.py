@@ -87,8 +87,8 @@ class Points:
         for b, points in enumerate(problems):
             # Block by block, so that all that is done to one is done near the processor.
             for rows in spans(len(points), 12 * dim, self.cached):
-                room = None if self._made is None else self._made[b, rows]
-                block = self._about_mean(points[rows], self.means[b], self.unit[b], room)
+                place = None if self._made is None else self._made[b, rows]
+                block = self._about_mean(points[rows], self.means[b], self.unit[b], place)
                 self.squares[b, rows] = block.double().square_().sum(1)
             if self._made is not None:
                 self._made[b, len(points) :] = 0.0
@@ -120,14 +120,14 @@ class Points:
         """Values [B, n], changed in place where there is no point."""
         return values if self.whole else values.masked_fill_(~self.mask, fill)
 
-    def _about_mean(self, given: Tensor, means: Tensor, unit: Tensor, room: Tensor | None = None) -> Tensor:
-        """float32, in `room` where it is given."""
+    def _about_mean(self, given: Tensor, means: Tensor, unit: Tensor, place: Tensor | None = None) -> Tensor:
+        """float32, in its place where there is one."""
         # The factor, a power of two, is exact in any precision; one of another precision than the points is slow.
         factor = (1 / unit).to(means.dtype)
-        if room is not None and means.dtype == torch.float32:
-            return torch.sub(given, means, out=room).mul_(factor).round_()
+        if place is not None and means.dtype == torch.float32:
+            return torch.sub(given, means, out=place).mul_(factor).round_()
         made = (given - means).mul_(factor).round_()
-        return made.float() if room is None else room.copy_(made)
+        return made.float() if place is None else place.copy_(made)
 
     def to_given(self, centroids: Tensor) -> Tensor:
         """float32: centroids [B, k, d] where the given points are."""
