@@ -316,8 +316,8 @@ def _verify(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
         drawn = _select("--verify", settings.verify, samples, samples.labels.classes, settings.seed, verified >= 0)
         verified = torch.where(drawn, verified, torch.tensor(-1, dtype=torch.int8))
     elif settings.verify is not None:
-        drawn = _select("--verify", settings.verify, samples, samples.labels.classes, settings.seed)
-        right = _judged(settings.verify, samples, raw)
+        judged, right = _judged(settings.verify, samples, raw)
+        drawn = _select("--verify", settings.verify, samples, samples.labels.classes, settings.seed, judged)
         verified = torch.where(drawn, right.to(torch.int8), torch.tensor(-1, dtype=torch.int8))
     held = held_half(samples.labels.classes[:, 0], verified, samples.index, settings.seed)
     return replace(samples, verified=verified, verified_held=held)
@@ -329,31 +329,35 @@ def _given(asked: str, samples: Samples) -> bool:
     return bool((samples.verified >= 0).any()) and not simulated
 
 
-def _judged(asked: str, samples: Samples, raw: RawData) -> Tensor:
-    """bool [N]: whether the observed labels are right by the clean ones, or all among a model's best classes."""
+def _judged(asked: str, samples: Samples, raw: RawData) -> tuple[Tensor, Tensor]:
+    """bool [N] each: labels that can be judged, and whether they are right, by clean ones or a model's best classes."""
     top = parse_selection("--verify", asked).top
     if top is None:
-        return agreement(samples.labels, _truth(samples, "--verify", raw))[0]
+        truth = _truth(samples, "--verify", raw)
+        return _known(truth, samples.task), agreement(samples.labels, truth)[0]
     if samples.logits is None:
         raise UserError(f"--verify {asked}: {raw.name} holds no logits of a model to judge labels by (array `logits`)")
-    return among_top(samples.labels.classes, samples.logits, top)
+    right = among_top(samples.labels.classes, samples.logits, top)
+    return torch.ones_like(right), right
 
 
-def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int, only: Tensor | None = None) -> Tensor:
+def _select(flag: str, asked: str, samples: Samples, labels: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     """bool [N]: the samples that ``--verify`` or ``--clean`` draws, by labels int64 [N, k], among some, bool [N]."""
     wanted = parse_selection(flag, asked, samples.task.classes[0])
-    among = of_classes(labels, chosen_classes(flag, wanted.classes, samples.text, seed))
-    if only is not None:
-        among &= only
+    chosen = of_classes(labels, chosen_classes(flag, wanted.classes, samples.text, seed))
+    if among is not None:
+        chosen &= among
     if not samples.task.multi:
-        among &= labels[:, 0] != PAD  # what has no label has none that is right
-    if samples.truth is not None and wanted.top is None and not samples.task.multi:
-        # Where clean labels are known of some samples alone, the others cannot be judged.
-        among &= samples.truth.classes[:, 0] != PAD
-    drawn = select(wanted, labels[:, 0], samples.index, key(flag.strip("-"), seed), among)
+        chosen &= labels[:, 0] != PAD  # what has no label has none that is right
+    drawn = select(wanted, labels[:, 0], samples.index, key(flag.strip("-"), seed), chosen)
     if not bool(drawn.any()):
-        raise UserError(f"{flag} {asked} of {int(among.sum())} samples is none: ask for a larger share")
+        raise UserError(f"{flag} {asked} of {int(chosen.sum())} samples is none: ask for a larger share")
     return drawn
+
+
+def _known(truth: Labels, task: Task) -> Tensor:
+    """bool [N]: samples of which a clean label is known; the others cannot be judged."""
+    return any_pair(truth, torch.ones(len(truth), dtype=torch.bool) if task.multi else None)
 
 
 def _clean_subset(samples: Samples, settings: RunSettings, raw: RawData) -> Samples:
@@ -366,13 +370,23 @@ def _clean_subset(samples: Samples, settings: RunSettings, raw: RawData) -> Samp
         raise UserError(
             f"--clean {settings.clean}: a model's best classes verify labels, but none of them is the true one"
         )
-    truth = _truth(samples, "--clean", raw)
-    drawn = _select("--clean", settings.clean, samples, truth.classes, settings.seed)
+    truth = _clean_labels(samples, raw)
+    drawn = _select("--clean", settings.clean, samples, truth.classes, settings.seed, _known(truth, samples.task))
     share, count = settings.data.clean_pairs, samples.task.num_classes
     if share < 1 and not samples.task.multi:
         raise UserError("--data.clean-pairs is for data with several labels a sample, and this data has one")
     pairs = some_pairs(truth, drawn, share, count, samples.index, key("clean", "pairs", settings.seed))
     return replace(samples, trusted=pairs, clean=drawn & any_pair(pairs, fully=drawn))
+
+
+def _clean_labels(samples: Samples, raw: RawData) -> Labels:
+    """Clean labels, and those that can be trusted where no clean one is known."""
+    if samples.truth is None and bool(any_pair(samples.trusted).any()):
+        return samples.trusted
+    truth = _truth(samples, "--clean", raw)
+    if samples.task.multi:
+        return truth
+    return Labels(torch.where(truth.classes == PAD, samples.trusted.classes, truth.classes))
 
 
 def _truth(samples: Samples, flag: str, raw: RawData) -> Labels:

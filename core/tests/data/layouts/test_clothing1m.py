@@ -17,7 +17,7 @@ def test_training_is_the_noisy_list_and_the_clean_one_of_which_some_have_both_la
     assert data.task.classes[8] == "Down Coat"
     assert data.train.verified.tolist() == [-1] * 20 + [1, 0, -1]
     assert data.train.trusted.single.tolist() == [-1] * 20 + [6, 8, 9]
-    assert data.train.truth.single.tolist() == [-1] * 20 + [6, 8, 9]
+    assert data.train.truth.single.tolist() == [-1] * 20 + [6, 8, -1]
     assert data.train.clean.tolist() == [False] * 20 + [True] * 3
     assert data.test.labels.single.tolist() == [11]
 

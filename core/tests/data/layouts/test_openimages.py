@@ -3,7 +3,10 @@ import pyarrow as pa
 import pytest
 
 from noisyrun.api import UserError
-from noisyrun.data.layouts import detect, openimages
+from noisyrun.config.settings import DataSettings, RunSettings
+from noisyrun.data import load
+from noisyrun.data.layouts import detect
+from noisyrun.data.layouts.openimages import _ids
 
 MACHINE = "machine_ann_2016_08/train/labels.csv"
 HUMAN = "human_ann_2016_08/validation/labels.csv"
@@ -21,6 +24,14 @@ def test_a_model_labels_what_is_trained_on_and_people_judge_a_quarter_of_validat
     assert data.train.trusted.multi_hot(3)[5].int().tolist() == [0, 0, 1]
     assert data.train.trusted.known_mask(3).int().tolist() == [[0, 0, 0]] * 5 + [[1, 1, 1]]
     assert list(data.train.text.titles) == [f'A "{n}", b' for n in (0, 1, 2, 3, 4, 3)]
+
+
+@pytest.mark.parametrize("flag", ["verify", "clean"])
+def test_only_what_people_judged_can_be_verified_or_clean(openimages, flag):
+    settings = RunSettings(dataset=str(openimages), data=DataSettings(val=0), **{flag: "all"})
+    train = load(settings).train
+    assert (train.verified >= 0).tolist() == [False] * 5 + [flag == "verify"]
+    assert train.clean.tolist() == [False] * 5 + [True]
 
 
 def test_the_test_set_knows_only_what_people_judged(openimages, read):
@@ -66,12 +77,12 @@ def test_labels_in_any_order_and_blocks_of_any_size_are_the_same(openimages, rea
 
 def test_ids_are_read_as_numbers_without_an_object_each():
     ids = ["0000000000000000", "00000000000000ff", "FFFFFFFFFFFFFFFF", "0123456789abcdef"]
-    found = openimages._ids(pa.array(ids, pa.large_string()).slice(1), "x")
+    found = _ids(pa.array(ids, pa.large_string()).slice(1), "x")
     assert found.tolist() == [int(one, 16) for one in ids[1:]]
     assert found.dtype == np.uint64
     for wrong in ("0123", "000000000000000g", "00000000000000é"):
         with pytest.raises(UserError, match="has not 16 hexadecimal digits"):
-            openimages._ids(pa.array([wrong], pa.large_string()), "x")
+            _ids(pa.array([wrong], pa.large_string()), "x")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def scan(path: Path, settings: DataSettings, found: Findings, format: str) -> Ra
     known = (truth >= 0) & (label >= 0)
     columns = {
         "label": whole(label),
-        "truth": whole(truth),
+        # Nothing is measured on an image without a noisy label.
+        "truth": whole(np.where(known, truth, -1)),
         "trusted": whole(truth),
         "verified": whole(np.where(known, label == truth, -1).astype(np.int64)),
     }
