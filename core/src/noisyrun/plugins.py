@@ -24,14 +24,15 @@ HOOKS = {"noisyrun_plugins", "noisyrun_recipes"}
 
 @dataclass(frozen=True)
 class Switches:
-    """Which plugins to leave out. Names are those of plugins, ``kind.name``, entry points or distributions.
+    """Which plugins to leave out.
 
     Attributes
     ----------
     disable
-        Leave these out.
+        Leave these out: plugins, ``kind.name``, entry points or distributions.
     only
-        Leave all others out; None: no limit. What core brings always stays.
+        Leave all others out, and import no module of theirs; None: no limit. Distributions, with ``noisyrun-`` before
+        them or not, or plugins of the catalogue. What core brings always stays.
     strict
         Raise on everything that is wrong, chosen or not.
     """
@@ -48,12 +49,24 @@ class Switches:
         strict: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> Switches:
-        """Switches from arguments and from NOISYRUN_DISABLE_PLUGINS and NOISYRUN_ONLY_PLUGINS."""
+        """Switches from arguments and from NOISYRUN_DISABLE_PLUGINS and NOISYRUN_ONLY_PLUGINS.
+
+        Raises
+        ------
+        UserError
+            When an argument would allow what the environment does not.
+        """
         environ = os.environ if environ is None else environ
         off = tuple(disable) + split(environ.get("NOISYRUN_DISABLE_PLUGINS", ""))
-        if only is None and environ.get("NOISYRUN_ONLY_PLUGINS"):
-            only = split(environ["NOISYRUN_ONLY_PLUGINS"])
-        return cls(off, None if only is None else tuple(only), strict)
+        limit = split(environ["NOISYRUN_ONLY_PLUGINS"]) if environ.get("NOISYRUN_ONLY_PLUGINS") else None
+        chosen = limit if only is None else tuple(only)
+        if limit is not None and chosen is not None:
+            named = {normal(word) for word in limit} | {CORE, "core"}
+            whole = {name for name, whole in _distributions(limit).items() if whole}
+            for word in chosen:
+                if normal(word) not in named and not _distributions([word]).keys() & whole:
+                    raise UserError(f"--only-plugins: NOISYRUN_ONLY_PLUGINS ({', '.join(limit)}) leaves out {word!r}")
+        return cls(off, chosen, strict)
 
 
 def discover(switches: Switches | None = None, entries: Iterable[EntryPoint] | None = None) -> Registry:
@@ -78,6 +91,22 @@ def discover(switches: Switches | None = None, entries: Iterable[EntryPoint] | N
     return finder.registry()
 
 
+def _distributions(words: Iterable[str]) -> dict[str, bool]:
+    """The distributions that some words name, and whether as a whole, or for one plugin of the catalogue.
+
+    What an entry point calls itself decides nothing: anyone may call theirs as another.
+    """
+    from noisyrun import catalog
+
+    found: dict[str, bool] = {}
+    for word in map(normal, words):
+        for row in catalog.load():
+            if word in (normal(row.name), normal(plugin_key(row.kind, row.name))):
+                found.setdefault(normal(row.package), False)
+        found |= {word: True, normal(f"{CORE}-{word}"): True}
+    return found
+
+
 def _core_first(entry: EntryPoint) -> tuple[bool, str, str]:
     distribution = entry.dist.name if entry.dist else ""
     return (distribution != CORE, distribution, entry.name)
@@ -90,6 +119,8 @@ class _Finder:
         self.switches = switches
         self.disable = {normal(word) for word in switches.disable}
         self.only = None if switches.only is None else {normal(word) for word in switches.only}
+        self.allowed = None if switches.only is None else _distributions(switches.only)
+        self.unread: set[str] = set()
         self.manager = pluggy.PluginManager(GROUP)
         self.manager.add_hookspecs(DiscoverySpec)
         self.plugins: dict[tuple[str, str], Found] = {}
@@ -110,7 +141,12 @@ class _Finder:
         if not core and self.disable & {normal(source.distribution), normal(source.entry)}:
             self.disabled |= {normal(source.distribution), normal(source.entry)}
             return
-        whole = self.only is None or core or bool(self.only & {normal(source.distribution), normal(source.entry)})
+        if self.allowed is not None and not core and normal(source.distribution) not in self.allowed:
+            # Importing it would run its code, which is what is not wanted.
+            self.unread.add(source.distribution)
+            self.disabled |= {normal(source.distribution), normal(source.entry)}
+            return
+        whole = core or self.allowed is None or self.allowed[normal(source.distribution)]
         try:
             module = entry.load()
             self.manager.register(module, name=f"{source.distribution}:{source.entry}")
@@ -186,7 +222,14 @@ class _Finder:
             if normal(word) not in self.words
         ]
         made = Registry(
-            self.plugins, self.recipes, tuple(self.problems), self.collisions, frozenset(self.disabled), tuple(notes)
+            self.plugins,
+            self.recipes,
+            tuple(self.problems),
+            self.collisions,
+            frozenset(self.disabled),
+            tuple(notes),
+            self.switches.only,
+            tuple(sorted(self.unread)),
         )
         if self.switches.strict and self.collisions:
             raise UserError(made.collision_line(min(self.collisions)))

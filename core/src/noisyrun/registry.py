@@ -105,7 +105,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Registry:
-    """The plugins that are installed and fit, and what was wrong with the others."""
+    """The plugins that are installed and fit, and what was wrong with the others.
+
+    Attributes
+    ----------
+    only, unread
+        What plugins are limited to; None: to nothing. Distributions that were therefore not read.
+    """
 
     plugins: Mapping[tuple[str, str], Found] = field(default_factory=dict)
     recipes: Mapping[str, FoundRecipe] = field(default_factory=dict)
@@ -113,6 +119,16 @@ class Registry:
     collisions: Mapping[tuple[str, str], tuple[Source, ...]] = field(default_factory=dict)
     disabled: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None
+    unread: tuple[str, ...] = ()
+
+    def limit(self) -> str | None:
+        """One line that says which plugins this installation is limited to, if it is, and what was not read."""
+        if self.only is None:
+            return None
+        left = f"; not read: {', '.join(self.unread)}" if self.unread else "; nothing else is installed"
+        others = [word for word in self.only if normal(word) not in ("core", CORE)]
+        return f"limited to {', '.join(['core', *others])} (--only-plugins, NOISYRUN_ONLY_PLUGINS){left}"
 
     def of_kind(self, kind: str) -> list[Found]:
         """All plugins of a kind, by name."""
@@ -145,8 +161,14 @@ class Registry:
                 raise problem.error()
         words = {plugin_key(kind, name), *homes(name, row.package if row else None)}
         if self.disabled & {normal(word) for word in words}:
-            raise UserError(f"{NOUNS[kind]} {name!r} is switched off (--disable-plugins, --only-plugins)")
+            raise UserError(f"{NOUNS[kind]} {name!r} is switched off{self._switches()}")
+        if self.unread:
+            raise UserError(f"no {NOUNS[kind]} {name!r} here: {self.limit()}")
         raise UserError(f"no {NOUNS[kind]} {name!r} is installed; {catalog.hint(self, kind, name)}")
+
+    def _switches(self) -> str:
+        limit = self.limit()
+        return f": {limit}" if limit else " (--disable-plugins, NOISYRUN_DISABLE_PLUGINS)"
 
     def recipe(self, name: str) -> FoundRecipe:
         """The recipe of a name.
@@ -162,6 +184,8 @@ class Registry:
             raise UserError(self.collision_line(("recipe", name)))
         from noisyrun.suggest import did_you_mean
 
+        if self.unread:
+            raise UserError(f"no recipe {name!r} here: {self.limit()}")
         known = sorted(self.recipes)
         there = f"installed: {', '.join(known)}" if known else "no plugin that brings one is installed"
         raise UserError(f"no recipe {name!r} is installed{did_you_mean(name, known)}; {there}")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
 
 from noisyrun.api import UserError
+from noisyrun.cli import main
 from noisyrun.plugins import Switches, discover
 from noisyrun.registry import BrokenPluginError
 
@@ -186,6 +188,83 @@ def test_only_leaves_the_named_plugins_and_those_of_core(site):
     assert registry.names("weighter") == ["one"]
     assert ("backbone", "small-cnn") in registry.plugins
     assert registry.complaints() == []
+
+
+LOUD = """
+import pathlib
+pathlib.Path(__file__).with_name("was-imported").touch()
+from noisyrun.api import Plugin, Recipe, hookimpl
+@hookimpl
+def noisyrun_plugins():
+    yield Plugin(kind="weighter", name="loud", api="1.0", summary="A fake.", factory="a:B", config="a:C")
+@hookimpl
+def noisyrun_recipes():
+    yield Recipe(name="loud-recipe", summary="A fake.", package="a", path="b.toml")
+"""
+
+
+@pytest.mark.parametrize("entry", ["loud", "one", "noisyrun-one", "sinet", "core"])
+def test_what_is_not_on_the_list_is_not_imported_whatever_it_calls_itself(site, entry):
+    site.plugin("noisyrun-one", "weighter", "one")
+    site.install("noisyrun-loud", LOUD, entry=entry)
+    registry = discover(switches(only=["one"]))
+    assert registry.names("weighter") == ["one"]
+    assert not (site.folder / "was-imported").exists()
+    assert "noisyrun-loud" in registry.unread
+    assert "noisyrun-one" not in registry.unread
+    assert "loud" in discover(switches(only=["noisyrun_loud"])).names("weighter")
+    assert (site.folder / "was-imported").exists()
+
+
+def test_a_plugin_of_a_distribution_that_is_not_read_is_one_line_that_says_so(site):
+    site.install("noisyrun-loud", LOUD)
+    registry = discover(switches(only=["core"]))
+    says = r"limited to core \(--only-plugins, NOISYRUN_ONLY_PLUGINS\); not read: .*noisyrun-loud"
+    for ask in (
+        lambda: registry.get("weighter", "loud"),
+        lambda: registry.get("weighter", "sinet"),
+        lambda: registry.get("weighter", "unheard-of"),
+        lambda: registry.recipe("loud-recipe"),
+    ):
+        with pytest.raises(UserError, match=says) as refused:
+            ask()
+        assert "\n" not in str(refused.value)
+    assert discover(switches()).limit() is None
+
+
+def test_a_plugin_of_the_catalogue_is_then_the_only_one_of_its_distribution(site):
+    registry = discover(switches(only=["urnet-class"]))
+    assert [name for name in registry.names("weighter") if name.startswith("urnet")] == ["urnet-class"]
+    assert "noisyrun-urnet" not in registry.unread
+
+
+def test_the_flag_narrows_what_the_environment_allows_and_never_widens_it():
+    def only(words, allowed):
+        return Switches.of(only=words, environ={"NOISYRUN_ONLY_PLUGINS": allowed}).only
+
+    assert only(None, "sinet, smp") == ("sinet", "smp")
+    assert only(["noisyrun-smp"], "sinet, smp") == ("noisyrun-smp",)
+    assert only(["urnet-class"], "urnet") == ("urnet-class",)
+    assert only(["core"], "sinet") == ("core",)
+    for word, allowed in (("timm", "sinet,smp"), ("urnet", "urnet-class"), ("urnet-source", "urnet-class")):
+        with pytest.raises(UserError, match=f"NOISYRUN_ONLY_PLUGINS .* leaves out '{word}'"):
+            only([word], allowed)
+
+
+def test_listing_and_doctor_say_what_plugins_are_limited_to(monkeypatch, capsys):
+    monkeypatch.setenv("NOISYRUN_ONLY_PLUGINS", "sinet")
+    assert main(["plugins"]) == 0
+    assert (
+        "\n\nlimited to core, sinet (--only-plugins, NOISYRUN_ONLY_PLUGINS); not read: noisyrun-"
+        in capsys.readouterr().out
+    )
+    assert main(["plugins", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["only"] == ["sinet"]
+    assert {row["package"] for row in told["plugins"]} == {"noisyrun", "noisyrun-sinet"}
+    assert "noisyrun-smp" in told["not_read"]
+    main(["doctor"])
+    assert "limited to core, sinet" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_environment_switches_plugins_off(site):

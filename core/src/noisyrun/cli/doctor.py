@@ -96,6 +96,9 @@ def _plugins(registry: Registry) -> Iterator[Finding]:
     """Everything that discovery refused, whether what it took can be imported, and whether recipes resolve."""
     from noisyrun.config.resolve import resolve
 
+    limit = registry.limit()
+    if limit is not None:
+        yield Finding("ok", "plugins", limit)
     for line in registry.complaints():
         yield Finding("broken", "plugin", line.removeprefix("warning: "))
     for found in registry.plugins.values():

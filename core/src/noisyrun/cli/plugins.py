@@ -19,7 +19,7 @@ List the plugins that are installed, by socket, and their recipes.
   --available            also those of the catalogue that are not installed, and how to install them
   --json                 as JSON
   --disable-plugins A,B  as for a run
-  --only-plugins A,B     as for a run"""
+  --only-plugins A,B     read these and core's own, and import nothing of any other (NOISYRUN_ONLY_PLUGINS)"""
 
 
 def main(words: list[str]) -> int:
@@ -34,7 +34,11 @@ def main(words: list[str]) -> int:
     nothing_left(given, ["available", "json", "disable-plugins", "only-plugins", "strict"])
     complain(registry)
     rows = _rows(registry, available)
-    print(json.dumps({"plugins": rows, "recipes": _recipes(registry)}, indent=2) if as_json else _text(rows, registry))
+    if as_json:
+        limit = {"only": registry.only, "not_read": registry.unread} if registry.only is not None else {}
+        print(json.dumps({"plugins": rows, "recipes": _recipes(registry), **limit}, indent=2))
+    else:
+        print("\n\n".join(filter(None, (_text(rows, registry), registry.limit()))))
     return 0
 
 
