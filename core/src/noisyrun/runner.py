@@ -47,7 +47,7 @@ from noisyrun.report.console import Console, Muted
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.report.summary import library_versions
 from noisyrun.run_folder import BASELINE, CONFIG, LABELS, NOISE, SUMMARY, RunFolder
-from noisyrun.torchrun import ToldElsewhere, folder_of_restart
+from noisyrun.torchrun import RESTARTS_NEED_OUT, ToldElsewhere, folder_of_restart, may_restart
 from noisyrun.tracking.journal import Journal
 from noisyrun.tracking.manager import Observers
 
@@ -151,11 +151,14 @@ class _Session:
     @stopped_at_once()
     def start(self) -> Run:
         data, plan = self._prepare()
+        again = self.world.restarted()
         with ExitStack() as until_done:
             place = None
             if self.world.first:
                 matters, out = _what_matters(plan.config.as_dict()), plan.config.settings.out
-                found = folder_of_restart(out, lambda config: _what_matters(config) == matters, self.console.warn)
+                found = folder_of_restart(out, lambda was: _what_matters(was) == matters) if again else None
+                if out is None and may_restart():
+                    self.console.warn(RESTARTS_NEED_OUT)
                 folder = found or RunFolder.create(out, _name(plan.methods))
                 until_done.enter_context(folder.locked(self.console.warn))
                 if found is None:

@@ -16,7 +16,9 @@ from noisyrun.run_folder import CONFIG, RunFolder
 #: Verbs that several processes can share.
 SHARED = ("run", "resume")
 
-_NEEDED = "torchrun --max-restarts: a run that starts again can only be found by its folder; name it with --out DIR"
+RESTARTS_NEED_OUT = (
+    "torchrun --max-restarts: a run that starts again can only be found by its folder; name it with --out DIR"
+)
 
 
 class ToldElsewhere(NoisyrunError):
@@ -61,6 +63,11 @@ def together(verb: str, main: Callable[[list[str]], int], words: list[str]) -> i
         return main(words)
 
 
+def may_restart() -> bool:
+    """Whether ``torchrun`` starts the processes again when one fails."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
 def leave_reason(reason: str) -> None:
     """Write why this process fails where ``torchrun`` looks for it, so that its summary has the reason in one line."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
@@ -71,10 +78,8 @@ def leave_reason(reason: str) -> None:
         Path(file).write_text(json.dumps({"message": told}), encoding="utf-8")
 
 
-def folder_of_restart(
-    out: Path | None, same: Callable[[Mapping[str, Any]], bool], warn: Callable[[str], object]
-) -> RunFolder | None:
-    """The folder in which a restarted command goes on; None where a new run begins.
+def folder_of_restart(out: Path | None, same: Callable[[Mapping[str, Any]], bool]) -> RunFolder | None:
+    """The folder in which a restarted command goes on; None where there is nothing yet to go on with.
 
     Parameters
     ----------
@@ -82,20 +87,14 @@ def folder_of_restart(
         What ``--out`` names.
     same
         Whether a configuration is the one that is to be run: another run is not gone on with.
-    warn
-        Is told, at the first start, that a restart would not find the run.
 
     Raises
     ------
     UserError
-        When this is a restart and there is no ``--out``.
+        When there is no ``--out``.
     """
-    if not int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        if out is None and int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
-            warn(_NEEDED)
-        return None
     if out is None:
-        raise UserError(_NEEDED)
+        raise UserError(RESTARTS_NEED_OUT)
     if not (out / CONFIG).is_file():
         return None
     folder = RunFolder.open(out)

@@ -150,7 +150,7 @@ def test_processes_share_the_batches_of_one_and_have_as_many_rows_each(make_samp
         assert sorted(positions[mask].tolist()) == sorted(want[counts].tolist())
         assert set(positions.flatten().tolist()) <= set(want.tolist())  # padding shows samples of the batch
         many = mask.sum(1)
-        assert int(many.max() - many.min()) <= (3 if batches.kind == "bags" else 1)
+        assert int(many.max() - many.min()) <= (5 if batches.kind == "bags" else 1)  # bags may be short
 
 
 def test_a_bag_stays_with_one_process_and_keeps_a_number_of_its_own(make_samples):

@@ -27,7 +27,7 @@ from noisyrun.engine.clock import Stopwatch, peak_memory
 from noisyrun.engine.energy import EnergyMeter
 from noisyrun.engine.evaluate import View, evaluate, top_predictions
 from noisyrun.engine.features import FeatureSource
-from noisyrun.engine.interrupt import Interrupted, StopRequest
+from noisyrun.engine.interrupt import AtOnce, Interrupted, StopRequest
 from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
 from noisyrun.engine.network import Step, build_network
@@ -40,7 +40,7 @@ from noisyrun.engine.sharing import encode_side_info
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.watch import LossWatch
 from noisyrun.engine.work import Work
-from noisyrun.engine.world import ALONE, World
+from noisyrun.engine.world import ALONE, World, of_another
 from noisyrun.files import writing
 from noisyrun.methods import Methods
 from noisyrun.report.console import Console
@@ -152,6 +152,10 @@ class Trainer:
             except Interrupted:
                 self._save()
                 raise
+            except RuntimeError as error:
+                if self.stop.requested and of_another(error):  # the others were asked, too, and stopped first
+                    raise AtOnce(signal=self.stop.signal) from None
+                raise
         if self.world.any(self.stop.requested):  # when nothing was left to do here, but for whoever called
             raise Interrupted(signal=self.stop.signal)
         return self._outcome()
@@ -226,7 +230,11 @@ class Trainer:
     def _step(self, tables: LabelTables, batch: LoadedBatch) -> Step:
         whole, parts = batch.whole, self.network.has_parts
         step = tables.step(batch.positions, batch.mask, batch.bags, for_parts=parts and whole is None)
-        return step if whole is None else tables.part_of(whole, step, self.world.size, for_parts=parts)
+        if whole is None:
+            return step
+        if self.data.unreadable:  # each process knows only which of its own images could not be read
+            whole = replace(whole, mask=self.world.rows(batch.mask))
+        return tables.part_of(whole, step, self.world.size, for_parts=parts)
 
     def _finish_epoch(self, work: Work) -> None:
         """Evaluate, tell, and stand at the beginning of the next epoch."""

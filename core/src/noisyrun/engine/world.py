@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,12 +24,15 @@ from noisyrun.torchrun import ToldElsewhere
 #: How long one process waits for another. What one process does alone (fitting a method, say) may take this long.
 _PATIENCE = timedelta(hours=6)
 #: Where processes that fail leave their reasons, and the number of the first of them, which tells the user.
-_REASON, _TELLER = "noisyrun/reason", "noisyrun/teller"
+_REASON, _TELLER = "reason", "teller"
+#: Seconds from one look for the other processes to the next.
+_POLL = 0.02
 #: What collective operations say when a process they wait for is gone.
 _GONE = ("gloo", "Connection closed", "Connection reset", "Broken pipe", "NCCL", "TCPStore")
 
 #: What the processes have in common even when some are gone; there is one at a time, as with the process group.
 _store: dist.Store | None = None
+_round = 1
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,10 @@ class World:
             return
         # With a GPU in use both: counts and texts stay on the CPU, gradients on their GPU.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        global _store
-        store, _, _ = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_PATIENCE)))
+        global _store, _round
+        common, _, _ = next(iter(dist.rendezvous("env://", self.rank, self.size, timeout=_PATIENCE)))
+        _round = self._agreed_round(common)
+        store = dist.PrefixStore(f"noisyrun/{_round}", common)
         dist.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=_PATIENCE)
         _store = store
         try:
@@ -102,6 +109,32 @@ class World:
             _store = None
             dist.destroy_process_group()
 
+    def _agreed_round(self, store: dist.Store) -> int:
+        """How often processes have met at this store, in which those of earlier rounds left what misleads.
+
+        ``torchrun`` keeps its store from one restart to the next, and only tells the processes of the machine where one
+        failed that this is one. Each of the others asks under a word of its own, and the first answers: an old question
+        is answered as well, but nobody hears that.
+        """
+        if not self.first:
+            word = secrets.token_hex(8)
+            store.set(f"noisyrun/asks/{self.rank}", word)
+            number = int(store.get(f"noisyrun/answer/{word}"))
+            store.set(f"noisyrun/{number}/heard/{self.rank}", "")
+            return number
+        number, missing = store.add("noisyrun/rounds", 1), set(range(1, self.size))
+        while missing:
+            for rank in missing:
+                if store.check([f"noisyrun/asks/{rank}"]):
+                    store.set(f"noisyrun/answer/{store.get(f'noisyrun/asks/{rank}').decode()}", str(number))
+            missing = {rank for rank in missing if not store.check([f"noisyrun/{number}/heard/{rank}"])}
+            time.sleep(_POLL if missing else 0)
+        return number
+
+    def restarted(self) -> bool:
+        """Whether ``torchrun`` has started these processes in place of others that failed."""
+        return self.any(_round > 1 or int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0)
+
     def explained(self, error: BaseException) -> BaseException:
         """The error itself where this process is to tell the user of it; else one that says what was told elsewhere.
 
@@ -109,7 +142,7 @@ class World:
         """
         if _store is None or isinstance(error, ToldElsewhere):
             return error
-        gone = _of_another(error)
+        gone = of_another(error)
         reason = "another process of the run is gone: torchrun says which, and how it ended" if gone else str(error)
         own = UserError(reason) if gone else error
         try:
@@ -278,7 +311,7 @@ class _Rows(torch.autograd.Function):
         return whole.chunk(ctx.world.size)[ctx.world.rank].to(gradient.dtype), None
 
 
-def _of_another(error: BaseException) -> bool:
+def of_another(error: BaseException) -> bool:
     """Whether this is what a collective operation says when another process is gone."""
     if isinstance(error, dist.DistError):
         return True
