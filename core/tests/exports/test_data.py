@@ -14,7 +14,7 @@ from noisyrun.api import UserError
 from noisyrun.api.labels import PAD
 from noisyrun.cli import main
 from noisyrun.config.settings import DataSettings, RunSettings
-from noisyrun.data import load, sources
+from noisyrun.data import load
 from noisyrun.exports.folder import safe_names
 
 IMAGES = pytest.mark.parametrize("form", ["manifest", "folder", "parquet", "shards"])
@@ -350,14 +350,17 @@ def test_the_command_says_what_it_wrote_and_refuses_what_it_does_not_know(folder
     assert main(["export", "--help"]) == 0
 
 
-def test_an_export_is_trained_on_and_exported_in_turn(folder, tmp_path):
-    settings = {"epochs": 1, "tracking": "none", "device": "cpu", "batch_size": 8}
-    first = noisyrun.run({**settings, "dataset": str(folder), "out": str(tmp_path / "first")})
-    noisyrun.export(first.folder, "shards", tmp_path / "clean")
+def test_an_export_is_trained_on_and_exported_in_turn(tmp_path):
+    file, labels = tmp_path / "f.npz", np.arange(60) % 3
+    features = np.eye(3)[labels] + 0.1 * np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(file, features=features.astype(np.float32), label=labels)
+    settings = {"epochs": 1, "tracking": "none", "device": "cpu", "batch_size": 20, "backbone": "features"}
+    first = noisyrun.run({**settings, "dataset": str(file), "out": str(tmp_path / "first")})
+    noisyrun.export(first.folder, "parquet", tmp_path / "clean")
     second = noisyrun.run({**settings, "dataset": str(tmp_path / "clean"), "out": str(tmp_path / "second")})
     assert second.labels["index"].tolist() == first.labels["index"].tolist()
-    noisyrun.export(second.folder, "folder", tmp_path / "cleaner")
-    assert len(sources.read(RunSettings(dataset=str(tmp_path / "cleaner"))).train) == 24
+    noisyrun.export(second.folder, "npz", tmp_path / "cleaner")
+    assert torch.equal(read(tmp_path / "cleaner" / "train.npz").train.features, read(file).train.features)
 
 
 def test_what_was_detected_on_features_is_exported_as_well(tmp_path, finished):
