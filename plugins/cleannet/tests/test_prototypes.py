@@ -15,7 +15,7 @@ from noisyrun_cleannet.config import CleanNetPrototypesConfig
 from noisyrun_cleannet.equations import best_threshold
 from noisyrun_cleannet.prototypes import attention_exhibit, input_of
 from noisyrun_cleannet.references import choose_references
-from noisyrun_cleannet.weighter import class_cosine
+from noisyrun_cleannet.weighter import ClassCosine
 
 
 def phase(seed: int = 0, **fields: Any) -> Phase:
@@ -186,7 +186,7 @@ def test_the_network_of_least_error_on_held_out_labels_is_kept() -> None:
     assert logged["best_step"] < logged["steps"] < 400
     assert logged["best_step"] % 10 == 0
     held = torch.arange(0, 360, 2)
-    found = class_cosine(kept.embed(data.features[held]), data.labels[held], kept)
+    found = ClassCosine(kept)(kept.embed(data.features[held]), data.labels[held])
     error = best_threshold(found, data.right[held], data.labels[held])[1]
     assert logged["held_error"] == pytest.approx(error)
 

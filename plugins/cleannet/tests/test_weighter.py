@@ -13,7 +13,7 @@ from noisyrun.testing import make_bank, make_phase
 from noisyrun_cleannet.config import CleanNetWeighterConfig
 from noisyrun_cleannet.equations import average_error, best_threshold
 from noisyrun_cleannet.verification import pairs_of
-from noisyrun_cleannet.weighter import CleanNetWeighter, class_cosine
+from noisyrun_cleannet.weighter import ClassCosine, CleanNetWeighter
 
 
 def weighter(**settings: Any) -> CleanNetWeighter:
@@ -100,7 +100,7 @@ def test_several_prototypes_a_class_reduce_as_the_slow_form_does(similarity: str
     mask[:, 0] = True
     weights = torch.rand(3, 4, generator=generator) + 0.1
     queries, labels = torch.randn(20, 5, generator=generator), torch.arange(20) % 3
-    found = class_cosine(queries, labels, Prototypes.of(vectors, mask, weights), similarity)
+    found = ClassCosine(Prototypes.of(vectors, mask, weights), similarity)(queries, labels)
     for i, c in enumerate(labels.tolist()):
         own = ops.cosine(queries[i : i + 1], vectors[c][mask[c]])[0]
         share = weights[c][mask[c]] / weights[c][mask[c]].sum()
@@ -192,7 +192,7 @@ def test_what_is_learned_of_some_classes_serves_the_others_better_than_the_mean_
     assert made.wrong is not None
     error = average_error(made.wrong[others], data.right[others], data.labels[others])
     means = Prototypes.of(ops.segment_mean(data.features, data.labels, 40))
-    cosines = class_cosine(data.features, data.labels, means)
+    cosines = ClassCosine(means)(data.features, data.labels)
     # The mean is even given the best threshold there is for the classes it is tried on.
     _, of_means = best_threshold(cosines[others], data.right[others], data.labels[others])
     assert error < 0.8 * of_means

@@ -105,7 +105,8 @@ class AverageWeighter(SampleWeighter[AverageConfig]):
         if self.means is None or self.present is None:
             raise MethodError(self.key, "must be fitted before it weighs")
         self.means, self.present = self.means.to(features.device), self.present.to(features.device)
-        return (ops.unit(features.float()) * ops.unit(self.means)[labels.to(features.device)]).sum(1)
+        means = ops.unit(self.means.index_select(0, labels.to(features.device)))
+        return means.mul_(ops.unit(features.float())).sum(1)
 
 
 class FilteringWeighter(SampleWeighter[FilteringConfig]):

@@ -39,6 +39,7 @@ class CleanNetWeighter(SampleWeighter[CleanNetWeighterConfig]):
     def __init__(self, config: CleanNetWeighterConfig) -> None:
         super().__init__(config)
         self.delta: float | None = config.delta
+        self._similar: ClassCosine | None = None
 
     @property
     def needs(self) -> Needs:
@@ -84,11 +85,11 @@ class CleanNetWeighter(SampleWeighter[CleanNetWeighterConfig]):
         return Judgement(equations.hard_weight(cosines, self.delta), cosines, wrong)
 
     def _cosines(self, block: Block, labels: Tensor, prototypes: Prototypes) -> Tensor:
-        embedded = block.features
-        if prototypes.project is not None:
-            parts = embedded.split(_PIECE[embedded.device.type == "cpu"])
-            embedded = torch.cat([prototypes.embed(part) for part in parts])
-        return class_cosine(embedded, labels, prototypes, self.config.similarity)
+        if self._similar is None or self._similar.prototypes is not prototypes:
+            self._similar = ClassCosine(prototypes, self.config.similarity)
+        size = _PIECE[block.features.device.type == "cpu"]
+        parts = zip(block.features.split(size), labels.split(size))
+        return torch.cat([self._similar(prototypes.embed(part), named) for part, named in parts])
 
     def state_dict(self) -> State:
         return {"delta": self.delta}
@@ -97,35 +98,40 @@ class CleanNetWeighter(SampleWeighter[CleanNetWeighterConfig]):
         self.delta = state.get("delta", self.config.delta)
 
 
-def class_cosine(embedded: Tensor, labels: Tensor, prototypes: Prototypes, similarity: str = "mean") -> Tensor:
-    """Cosine of each sample to the prototypes of its label.
+class ClassCosine:
+    """Cosine of samples to the prototypes of their labels, whose directions are made once for all blocks.
 
     Parameters
     ----------
-    embedded
-        float [R, E]: ``prototypes.embed(features)``.
-    labels
-        int64 [R].
+    prototypes
+        Those of all classes.
     similarity
         Several prototypes: their ``mean`` cosine by weight, or the ``nearest``.
-
-    Returns
-    -------
-    Tensor
-        float32 [R], from −1 to 1; 0 where the class has no prototype.
     """
-    queries = ops.unit(embedded.float())
-    device = queries.device
-    if similarity == "mean":
-        # The mean of cosines is one dot product with the mean of unit vectors.
-        share = prototypes.weights / prototypes.weights.sum(1, keepdim=True).clamp(min=1e-12)
-        means = (ops.unit(prototypes.vectors) * share.unsqueeze(2)).sum(1).to(device)
-        return (queries * means[labels]).sum(1).clamp(-1, 1)
-    best = torch.full((len(queries),), -torch.inf, device=device)
-    # One prototype of every class at a time: never a row for each of a sample's P.
-    for place in range(prototypes.vectors.shape[1]):
-        vectors = ops.unit(prototypes.vectors[:, place]).to(device)
-        cosines = (queries * vectors[labels]).sum(1)
-        mask = prototypes.mask[:, place].to(device)
-        best = torch.where(mask[labels], torch.maximum(best, cosines), best)
-    return best.masked_fill(best == -torch.inf, 0.0).clamp(-1, 1)
+
+    def __init__(self, prototypes: Prototypes, similarity: str = "mean") -> None:
+        self.prototypes = prototypes
+        self.vectors, self.mask = ops.unit(prototypes.vectors), prototypes.mask
+        if similarity == "mean":
+            # The mean of cosines is one dot product with the mean of unit vectors.
+            share = prototypes.weights / prototypes.weights.sum(1, keepdim=True).clamp(min=1e-12)
+            self.vectors = (self.vectors * share.unsqueeze(2)).sum(1, keepdim=True)
+            self.mask = torch.ones_like(self.mask[:, :1])
+
+    def __call__(self, embedded: Tensor, labels: Tensor) -> Tensor:
+        """Of ``prototypes.embed(features)`` [R, E] and labels int64 [R].
+
+        Returns
+        -------
+        Tensor
+            float32 [R], from −1 to 1; 0 where the class has no prototype.
+        """
+        device = embedded.device
+        self.vectors, self.mask = self.vectors.to(device), self.mask.to(device)
+        queries = ops.unit(embedded.float())
+        best = torch.full((len(queries),), -torch.inf, device=device)
+        # One prototype of every class at a time: never a row for each of a sample's P.
+        for vectors, mask in zip(self.vectors.unbind(1), self.mask.unbind(1)):
+            cosines = vectors.index_select(0, labels).mul_(queries).sum(1)
+            best = torch.where(mask[labels], torch.maximum(best, cosines), best)
+        return best.masked_fill(best == -torch.inf, 0.0).clamp(-1, 1)
