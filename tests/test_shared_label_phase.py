@@ -112,6 +112,7 @@ def _work(rank: int, size: int, folder: Path) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": str(size)}
     store = dist.FileStore(str(folder / "store"), size)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    (folder / str(rank)).mkdir()
     for case in cases():
         checkpoint.save(folder / str(rank) / case, judged(case, World.of_environment()))
     dist.destroy_process_group()

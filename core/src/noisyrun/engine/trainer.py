@@ -18,7 +18,6 @@ from noisyrun.api.needs import UNIFORM, Batches
 from noisyrun.api.phase import Phase
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.stage import Stage
-from noisyrun.bank.sizes import parse_memory
 from noisyrun.config.settings import RunSettings
 from noisyrun.data.loader import LoadedBatch, TrainLoader
 from noisyrun.data.samples import Data
@@ -330,7 +329,7 @@ class Trainer:
             epoch=at.epochs,
             epochs=self._all_epochs(),
             device=self.device,
-            memory=parse_memory(self.settings.bank.memory) // 2,
+            memory=self.features.memory // 2,
             previous=self.state.prototypes,
             log=lambda name, value: logged.__setitem__(name, float(value)),
             progress=self._progress,
