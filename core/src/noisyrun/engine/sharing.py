@@ -17,7 +17,7 @@ from noisyrun.api.errors import MethodError
 from noisyrun.api.method import Method
 from noisyrun.api.phase import Exhibit, Phase
 from noisyrun.api.prototypes import PrototypeBuilder, Prototypes
-from noisyrun.api.side_info import SideInfo, SideInfoEncoder, Text
+from noisyrun.api.side_info import DenseRows, Rows, SideInfo, SideInfoEncoder, Text
 from noisyrun.api.task import Task
 from noisyrun.api.weighter import SampleWeighter
 from noisyrun.engine.clock import Stopwatch
@@ -66,7 +66,8 @@ def encode_side_info(
 ) -> SideInfo:
     """What the side-info encoders of a run give, each laid over what the one before it gave.
 
-    What trains, trains in the first process; the others have its state, and encode with it, as a resumed run does.
+    The first process encodes, and sends what it made. What cannot be sent (an encoder of further texts, rows that are
+    too many to be formed whole) the others make themselves, from the state of what was trained, as a resumed run does.
 
     Parameters
     ----------
@@ -80,15 +81,31 @@ def encode_side_info(
         encode = functools.partial(encoder, task, text, side, phase.of(encoder.key))
         with clock(encoder.key):
             made = on_first(world, encoder, encode)
-            side = _same_tensors(encode() if made is None else made, world)
+            if world.size > 1:
+                sent = world.broadcast(None if made is None else _sent(made, side, phase.memory // 8))
+                if made is None:
+                    made = encode() if sent["more"] else side
+                    made = made.updated(_arrived(sent["fields"], phase))
+        assert made is not None
+        side = made
     return side
 
 
-def _same_tensors(side: SideInfo, world: World) -> SideInfo:
-    """Side information whose tensors are those of the first process, to the last bit."""
-    tensors = {name: value for name, value in vars(side).items() if isinstance(value, Tensor)}
-    theirs = world.broadcast(tensors)
-    return replace(side, **{name: value.to(tensors[name].device) for name, value in theirs.items()})
+def _sent(made: SideInfo, before: SideInfo, most: int) -> dict[str, Any]:
+    """What an encoder added: its tensors and relations of at most so many bytes; and whether there is more."""
+    new = {name: one for name, one in vars(made).items() if one is not None and one is not getattr(before, name)}
+    relation = new.get("class_similarity")
+    if isinstance(relation, Rows) and 4 * relation.shape[0] * relation.shape[1] <= most:
+        new["class_similarity"] = relation.dense()
+    fields = {name: [one, one.device.type != "cpu"] for name, one in new.items() if isinstance(one, Tensor)}
+    return {"fields": fields, "more": len(fields) < len(new)}
+
+
+def _arrived(fields: Mapping[str, Any], phase: Phase) -> SideInfo:
+    values = {name: one.to(phase.device) if on_device else one for name, (one, on_device) in fields.items()}
+    if "class_similarity" in values:
+        values["class_similarity"] = DenseRows(values["class_similarity"])
+    return SideInfo(**values)
 
 
 def even_shares(sizes: Sequence[int], parts: int) -> list[list[int]]:
