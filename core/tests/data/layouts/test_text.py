@@ -44,6 +44,14 @@ def test_the_byte_that_is_no_text_is_named_in_later_blocks_too(tmp_path, monkeyp
         text.labelled(tmp_path / "list.txt")
 
 
+def test_a_line_without_end_is_refused_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "_BLOCK", 64)
+    monkeypatch.setattr(text, "_LONGEST", 256)
+    (tmp_path / "list.txt").write_bytes(b"a 1\n" + b"b" * 1000)
+    with pytest.raises(UserError, match=r"cannot read .*list.txt: a line is longer than"):
+        text.labelled(tmp_path / "list.txt")
+
+
 def test_files_are_missing_by_folder(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("x", "a/y", "a/b/z"):

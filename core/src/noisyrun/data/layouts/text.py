@@ -15,6 +15,8 @@ from noisyrun.data.layouts.findings import Findings
 
 #: Bytes of a text file that are read at a time.
 _BLOCK = 16 << 20
+#: Bytes of a line beyond which a file is no list, and is not read into memory.
+_LONGEST = 16 << 20
 _INTEGER = r"\A-?[0-9]{1,18}\z"
 
 
@@ -51,6 +53,8 @@ def _blocks(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         if end:
             yield start, block[:end]
         start, rest = start + end, block[end:]
+        if len(rest) > _LONGEST:
+            raise OSError(f"a line is longer than {_LONGEST >> 20} MiB, which no list has")
     if rest:
         yield start, rest
 
