@@ -361,6 +361,7 @@ def test_a_pack_that_stopped_at_a_broken_image_goes_on_without_it(folder, tmp_pa
     with pytest.raises(UserError, match=r"dog/0\.png"):
         pack(settings(folder), tmp_path / "to", Options(form, samples=2))
     began = {path.name for path in (tmp_path / "to.packing").glob("train-*")}
+    assert not (tmp_path / "to.packing" / ".train.tmp").exists()
     found = pack(settings(folder), tmp_path / "to", Options(form, samples=2, skip=True)).pack
     assert len(began) == 2
     assert found.splits["train"].samples == 11

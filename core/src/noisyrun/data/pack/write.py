@@ -198,6 +198,7 @@ def _split(work: Work, split: str, content: Content, options: Options, watch: Wa
         finish(total, done=True)
     finally:
         samples.close()
+        temporary.unlink(missing_ok=True)
     if not progress.shards:
         raise UserError(f"no image of {content.raw.where} can be read, e.g. {progress.skipped[0]}")
 
