@@ -116,8 +116,8 @@ def _load(path: Path, **data):
     return load(RunSettings(dataset=str(path), data=DataSettings(**{"val": 0, **data})))
 
 
-def _batches(samples, **options) -> list:
-    loader = TrainLoader(
+def _loader(samples, **options) -> TrainLoader:
+    return TrainLoader(
         samples,
         batches=Batches(),
         batch_size=16,
@@ -128,7 +128,10 @@ def _batches(samples, **options) -> list:
         std=(0.5,) * 3,
         **options,
     )
-    return list(loader.epoch(0))
+
+
+def _batches(samples, **options) -> list:
+    return list(_loader(samples, **options).epoch(0))
 
 
 @pytest.mark.parametrize("kind", ["manifest", "tar"])
@@ -215,6 +218,30 @@ def _by_library(encoded: list[torch.Tensor], device: torch.device) -> list[torch
         except OSError as error:
             raise RuntimeError("nvJPEG error") from error
     return made
+
+
+def test_what_one_process_met_the_others_mask_from_the_next_epoch_on(streamed) -> None:
+    """Two processes share each batch; each decodes its own rows alone."""
+    splits = [_load(streamed(kind="tar"), on_bad_image="skip")]
+    splits.append(_load(splits[0].unreadable["train"].where, on_bad_image="skip"))
+    bad = [data.unreadable["train"] for data in splits]
+    for of in bad:
+        of._lines.clear()  # met as the means of channels were taken
+
+    def epoch(number: int) -> list[list]:
+        return [list(_loader(data.train, rank=rank, processes=2).epoch(number)) for rank, data in enumerate(splits)]
+
+    first = epoch(0)
+    lost = [torch.cat([batch.positions[~batch.mask] for batch in batches]).tolist() for batches in first]
+    assert sorted(lost[0] + lost[1]) == [3, 41]
+    assert all(bool(batch.whole.mask.all()) for batch in first[0])  # what all agree on
+    told = [{str(index): line for index, line in of.lines.items()} for of in bad]
+    for of in bad:
+        of.share(lambda _: told)
+    assert [list(of.lines) for of in bad] == [[3, 41], [3, 41]]
+    for batches in epoch(1):
+        masked = torch.cat([batch.whole.positions[~batch.whole.mask] for batch in batches])
+        assert sorted(masked.tolist()) == [3, 41]
 
 
 @pytest.fixture

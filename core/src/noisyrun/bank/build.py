@@ -235,8 +235,7 @@ def _readable(samples: Samples, world: World) -> Samples:
     bad = None if samples.images is None else samples.images.bad
     if bad is None:
         return samples
-    for lines in world.collect({str(index): line for index, line in bad.lines.items()}):
-        bad.take({int(index): line for index, line in lines.items()})
+    bad.share(world.collect)
     lost = bad.among(samples.index)
     if lost is None:
         return samples

@@ -15,6 +15,7 @@ from noisyrun.data.images import LazyImages
 from noisyrun.data.inputs import Inputs
 from noisyrun.data.sampler import Sampler
 from noisyrun.data.samples import Images, Samples
+from noisyrun.data.unreadable import Unreadable
 
 #: Rows whose draws are made at once: few calls for small images, little memory for 16 million samples.
 _DRAWN = 1 << 14
@@ -126,11 +127,15 @@ class TrainLoader:
         rows = self.sampler.epoch(epoch)
         stop = len(rows.positions)
         chunk = max(1, _DRAWN // size) * size
+        # Unreadable images that all processes know of; one met in this epoch is masked by the process that meets it.
+        known = torch.zeros(0) if self._bad is None else self._bad.known()
         pixels = self.inputs.stream(self._own(rows.positions[start_step * size :]), size // self.processes)
         for first in range(start_step * size, stop, chunk):
             last = min(first + chunk, stop)
             positions = rows.positions[first:last].to(self.device)
             mask = positions >= 0 if rows.mask is None else rows.mask[first:last].to(self.device)
+            if len(known):
+                mask = mask & ~torch.isin(self.index[rows.positions[first:last]], known).to(self.device)
             bags = None if rows.bags is None else rows.bags[first:last].to(self.device)
             shown = Rows(positions, mask, bags)
             draws = None
@@ -164,10 +169,13 @@ class TrainLoader:
         of_full = values[:full].view(-1, self.processes, size // self.processes)[:, self.rank].flatten()
         return torch.cat([of_full, values[full + self.rank * rest : full + (self.rank + 1) * rest]])
 
+    @property
+    def _bad(self) -> Unreadable | None:
+        return None if self.inputs.images is None else self.inputs.images.bad
+
     def _readable(self, mask: Tensor, positions: Tensor) -> Tensor:
         """The mask of a batch that has been decoded, without the rows whose image could not be."""
-        bad = None if self.inputs.images is None else self.inputs.images.bad
-        lost = None if bad is None else bad.among(self.index[positions])
+        lost = None if self._bad is None else self._bad.among(self.index[positions])
         return mask if lost is None else mask & ~lost.to(mask.device)
 
 

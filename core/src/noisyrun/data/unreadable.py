@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -59,11 +59,23 @@ class Unreadable:
                     f"--data.bad-images allows: {line}"
                 )
 
-    def take(self, lines: Mapping[int, str]) -> None:
-        """Those that other processes met."""
-        for index, line in lines.items():
-            if index not in self:
-                self.add(index, line)
+    def share(self, collect: Callable[[dict[str, str]], list[dict[str, str]]]) -> None:
+        """Know those that other processes met, too.
+
+        Parameters
+        ----------
+        collect
+            What gives every process's mapping to all, such as `World.collect`; all processes call it.
+
+        Raises
+        ------
+        UserError
+            As for `add`, in all processes.
+        """
+        for lines in collect({str(index): line for index, line in self.lines.items()}):
+            for index, line in lines.items():
+                if int(index) not in self:
+                    self.add(int(index), line)
 
     @property
     def lines(self) -> dict[int, str]:
@@ -71,13 +83,15 @@ class Unreadable:
         with self._lock:
             return dict(sorted(self._lines.items()))
 
-    def among(self, index: Tensor) -> Tensor | None:
-        """bool [R]: which of some samples, int64 [R] stable index, are known to be unreadable; None where none is."""
-        if not self._lines:
-            return None
+    def known(self) -> Tensor:
+        """int64 [n]: stable index of those that are known by now."""
         if len(self._known) != len(self._lines):
             self._known = torch.tensor(list(self.lines))
-        found = torch.isin(index, self._known.to(index.device))
+        return self._known
+
+    def among(self, index: Tensor) -> Tensor | None:
+        """bool [R]: which of some samples, int64 [R] stable index, are known to be unreadable; None where none is."""
+        found = torch.isin(index, self.known().to(index.device)) if self._lines else torch.zeros(0)
         return found if bool(found.any()) else None
 
     def named(self) -> str:

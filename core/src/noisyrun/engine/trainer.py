@@ -262,6 +262,7 @@ class Trainer:
     def _tell_unreadable(self) -> None:
         """Images that could not be decoded, whenever there are more than before."""
         for split, bad in self.data.unreadable.items():
+            bad.share(self.world.collect)
             if len(bad) > self._unreadable.get(split, 0):
                 self._unreadable[split] = len(bad)
                 self.console.warn(f"{split}: {bad.named()}")
