@@ -10,6 +10,8 @@ import struct
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -208,6 +210,40 @@ def test_what_is_damaged_or_strange_is_one_line(case, file, tmp_path):
         noisyrun.load_model(path)
     assert "\n" not in str(refused.value)
     assert str(refused.value).startswith(str(path))
+
+
+def assert_loads_or_refuses(path) -> bool:
+    """Whether a model loads; if not, it is said in one line."""
+    said = None
+    try:
+        model = noisyrun.load_model(path)
+    except UserError as error:
+        said = str(error)
+    assert said is None or ("\n" not in said and said.startswith(str(path)))
+    assert said is not None or model.classes
+    return said is None
+
+
+def test_whatever_stands_in_a_card_it_loads_or_is_refused_in_one_line(file, tmp_path):
+    card, loaded = card_of(file), 0
+    odd = (None, -1, 0, 10**9, 1e308, "", "\x1b[31m\n", [], {}, [None], True)
+    for key in (*card, *(f"preprocessing.{key}" for key in card["preprocessing"]), "backbone.settings", "more"):
+        for value in odd:
+            changed, _, last = json.loads(json.dumps(card)), *key.rpartition(".")[1:]
+            (changed[key.partition(".")[0]] if "." in key else changed)[last] = value
+            loaded += assert_loads_or_refuses(rewritten(file, tmp_path / "m.safetensors", **changed))
+    assert 10 < loaded < len(odd) * (len(card) + 4)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), min_size=1, max_size=4))
+def test_whatever_is_broken_in_a_file_it_loads_or_is_refused_in_one_line(file, tmp_path, breaks):
+    content = bytearray(file.read_bytes())
+    for place, byte in breaks:
+        content[place] = byte
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(content)
+    assert_loads_or_refuses(path)
 
 
 def test_a_checkpoint_is_told_from_a_model(run):

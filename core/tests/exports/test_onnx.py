@@ -161,6 +161,22 @@ def test_a_network_that_no_graph_can_hold_is_one_line(on_features, tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_graph_that_is_not_what_its_card_says_is_one_line(on_features, tmp_path):
+    path = tmp_path / "m.onnx"
+    noisyrun.export(on_features / "run", "onnx", path)
+    graph = onnx.load(path)
+    card = json.loads(graph.metadata_props[0].value)
+    for change in ({"features": 7}, {"classes": ["a", "b"]}, {"form": "pixels"}):
+        graph.metadata_props[0].value = json.dumps({**card, **change})
+        onnx.save(graph, path)
+        with pytest.raises(UserError, match="its input or output is not what it says of itself"):
+            noisyrun.predict(path, on_features / "f.npz")
+    graph.metadata_props[0].value = "{"
+    onnx.save(graph, path)
+    with pytest.raises(UserError, match="what it says of the model is damaged"):
+        noisyrun.predict(path, on_features / "f.npz")
+
+
 def test_a_damaged_graph_is_one_line(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x12\x07pyt")
     with pytest.raises(UserError, match=r"m\.onnx: damaged, or no ONNX model") as refused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -19,6 +19,9 @@ KEY = "noisyrun"
 LONGEST = 32 << 20
 #: Images are no larger than this on a side, so that a card from elsewhere cannot fill the memory.
 _LARGEST = 1 << 14
+
+
+_Side = Annotated[int, Field(ge=1, le=_LARGEST)]
 
 
 class _Part(BaseModel):
@@ -104,7 +107,7 @@ class Card(_Part):
     loss: Literal["cross-entropy", "binary-cross-entropy"] = Field(description="What the network was trained by.")
     scores: Literal["softmax", "sigmoid"] = Field(description="What makes probabilities of logits.")
     features: int | None = Field(None, ge=1, description="Width of the features it takes; null: it takes images.")
-    image_size: tuple[int, int] | None = Field(None, description="Height and width that the network was built for.")
+    image_size: tuple[_Side, _Side] | None = Field(None, description="Height and width the network was built for.")
     preprocessing: Preprocessing | None = Field(None, description="How images are shown; null: it takes features.")
     backbone: Plugin = Field(description="What the network is.")
     head: Plugin | None = Field(None, description="The method whose part predicts in place of the backbone's own head.")

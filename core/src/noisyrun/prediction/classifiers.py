@@ -63,7 +63,7 @@ class OnnxClassifier:
             raise UserError(f"{path}: an ONNX model is run by onnxruntime, which is not installed: {EXTRA}")
         self.session = session(path)
         self.card = Card.read(self.session.get_modelmeta().custom_metadata_map, path)
-        self.input = self.session.get_inputs()[0].name
+        self.input = _checked(self.session, self.card, path)
         how = self.card.preprocessing
         self.preprocess = None if how is None else Preprocess(how)
         self.normalise = None if how is None else Normalise(how)
@@ -97,6 +97,21 @@ def session(path: Path) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions share no base
         raise UserError(f"{path}: damaged, or no ONNX model ({_first_line(error)})") from None
+
+
+def _checked(graph: Any, card: Card, path: Path) -> str:
+    """Name of the graph's input, which must be what its card says: it may come from elsewhere."""
+    inputs, outputs, how = graph.get_inputs(), graph.get_outputs(), card.preprocessing
+    kind = "tensor(uint8)" if card.form == "pixels" else "tensor(float)"
+    if how is None:
+        shape = [card.features]
+    else:
+        shape = [*how.size, how.channels] if card.form == "pixels" else [how.channels, *how.size]
+    there = [(one.type, list(one.shape)[1:]) for one in inputs], [list(one.shape)[1:] for one in outputs[:1]]
+    if there != ([(kind, shape)], [[len(card.classes)]]):
+        raise UserError(f"{path}: its input or output is not what it says of itself")
+    name: str = inputs[0].name
+    return name
 
 
 def open_classifier(
