@@ -18,6 +18,7 @@ import argparse
 import ctypes
 import json
 import os
+import shlex
 import sys
 import threading
 import time
@@ -202,11 +203,14 @@ def _forget_peak() -> None:
 
 def _kept(found: Found) -> dict[str, Any]:
     """What was found, for a file."""
+    seen = _best_seen(found)
     return {
         "about": about(CPU),
-        "dim": DIM,
-        "cases": [
-            {"case": name, "samples": rows, "classes": classes, **one} for (name, rows, classes), one in found.items()
+        "command": shlex.join(["python", "benchmarks/label_phase_sizes.py", *sys.argv[1:]]),
+        "machine": {"read": seen.bandwidth, "single": seen.single, "double": seen.double},
+        "found": [
+            {"case": name, "samples": rows, "dim": DIM, "classes": classes, **one}
+            for (name, rows, classes), one in found.items()
         ],
     }
 
@@ -215,9 +219,7 @@ def _kept(found: Found) -> dict[str, Any]:
 
 
 def _report(names: list[str], sizes: list[Size], found: Found, *, on_disk: bool) -> list[str]:
-    seen = Machine(0.0, 0.0, 0.0)
-    for one in found.values():
-        seen = seen.best(Machine(**one["machine"]))
+    seen = _best_seen(found)
     lines = [
         about(CPU),
         "",
@@ -251,6 +253,13 @@ def _report(names: list[str], sizes: list[Size], found: Found, *, on_disk: bool)
             cells = [f"{found[name, n, c][what] / scale:.3g}" for n, c in sizes]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _best_seen(found: Found) -> Machine:
+    seen = Machine(0.0, 0.0, 0.0)
+    for one in found.values():
+        seen = seen.best(Machine(**one["machine"]))
+    return seen
 
 
 def _check_memory(found: Found) -> None:
