@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from noisyrun.cli import main
+
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
 
@@ -34,3 +36,31 @@ def script() -> Callable[[str], ModuleType]:
         return module
 
     return load
+
+
+class Command:
+    """Runs a command in this process."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self.capsys = capsys
+
+    def __call__(self, *words: str | Path) -> None:
+        """It must succeed."""
+        self.capsys.readouterr()
+        code = main([str(word) for word in words])
+        assert code == 0, self.capsys.readouterr().err
+
+    def line(self, *words: str | Path, code: int = 2) -> str:
+        """It must fail with this code; gives the one line that says why."""
+        self.capsys.readouterr()
+        assert main([str(word) for word in words]) == code
+        told = self.capsys.readouterr().err
+        assert "Traceback" not in told
+        lines = [line for line in told.splitlines() if line.strip() and not line.startswith(("epoch ", "labels "))]
+        assert len(lines) == 1, told
+        return lines[0]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(capsys)

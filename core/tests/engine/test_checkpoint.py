@@ -212,3 +212,9 @@ def test_branches_that_are_read_alone_are_held_against_their_own_checksums(tmp_p
     assert checkpoint.load(path, only=("labels",))["network"]["w"] is None
     with pytest.raises(UserError, match="checksum of network"):
         checkpoint.load(path, only=("network",))
+
+
+def test_a_checkpoint_may_be_read_by_whoever_may_read_the_run(tmp_path):
+    (tmp_path / "summary.json").write_text("{}")
+    checkpoint.save(tmp_path / "checkpoint.safetensors", {"network": {"w": torch.ones(2)}})
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
