@@ -121,8 +121,8 @@ class Prototypes:
 class PrototypeBuilder(Method[C]):
     """Builds the prototypes of a label phase.
 
-    Write one of two methods. `build_class` is the simpler, and is shared out over processes by class; `build` sees the
-    whole bank and runs on one process.
+    Write one of two methods. `build_class` is the simpler, and is shared out over processes by class: what it keeps in
+    the method, it keeps on one of them alone. `build` sees the whole bank and runs on one process.
     """
 
     def __call__(self, bank: FeatureBank, side: SideInfo, phase: Phase) -> Prototypes:
@@ -186,7 +186,8 @@ class PrototypeBuilder(Method[C]):
     def projection(self) -> nn.Module | None:
         """The module that prototypes restored from a checkpoint take as `project`, after `load_state_dict`.
 
-        Only for builders whose prototypes carry one; without it a resumed run's `phase.previous` is None.
+        Only for builders whose prototypes carry one; without it a resumed run's `phase.previous` is None, and several
+        processes cannot share the prototypes.
         """
         return None
 
