@@ -191,3 +191,37 @@ def test_too_small_a_batch_for_all_processes_is_refused():
         refuse_small_batches(stages, 3, UNIFORM, 4)
     with pytest.raises(UserError, match=r"3 bags of 4 are too few for 4"):
         refuse_small_batches(stages, 15, BAGS(4), 4)
+
+
+SLURM = Path(__file__).parent.parent / "docs" / "several-processes.md"
+
+
+def slurm_job(folder: Path, status: str) -> list[str]:
+    """What the script of the documentation does where a run in the folder ends so: the commands it calls, in order."""
+    script = SLURM.read_text(encoding="utf-8").partition("```sh\n")[2].partition("```")[0]
+    assert script.startswith("#!/bin/bash\n#SBATCH")
+    tools = folder / "tools"
+    tools.mkdir(exist_ok=True)
+    said = folder / "said"
+    said.unlink(missing_ok=True)
+    ends = f'echo \'{{"status": "{status}"}}\' > runs/photos/status.json'
+    run = f"mkdir -p runs/photos; touch runs/photos/config.json; {ends}"
+    for name, does in {"srun": run, "scontrol": '[ "$1" = show ] && echo node1'}.items():
+        (tools / name).write_text(f'#!/bin/bash\necho "{name} $*" >> {said}\n{does}\nexit 0\n')
+        (tools / name).chmod(0o755)
+    (folder / "job.sh").write_text(script)
+    slurm = {"SLURM_CPUS_PER_TASK": "64", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_NNODES": "2", "SLURM_JOB_ID": "7"}
+    environment = {**os.environ, **slurm, "PATH": f"{tools}:{os.environ['PATH']}"}
+    subprocess.run(["bash", "-eu", "job.sh"], cwd=folder, env=environment, check=True)
+    return said.read_text().splitlines()
+
+
+def test_the_slurm_script_begins_goes_on_and_goes_back_into_the_queue(tmp_path):
+    show, begun, again = slurm_job(tmp_path, "interrupted")
+    assert show == "scontrol show hostnames node[1-2]"
+    assert "--nnodes 2" in begun
+    assert "--rdzv-endpoint node1:29500 -m noisyrun --dataset /data/photos" in begun
+    assert again == "scontrol requeue 7"
+    _, resumed = slurm_job(tmp_path, "finished")
+    assert resumed.endswith("-m noisyrun resume runs/photos")
+    assert len(slurm_job(tmp_path, "failed")) == 2  # would fail again

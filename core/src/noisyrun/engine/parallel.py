@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,9 +72,10 @@ def wrapped(network: Network, world: World) -> nn.Module:
     """
     if world.size == 1:
         return network
-    return DistributedDataParallel(
-        network, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True
-    )
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, "find_unused_parameters": True}
+    known = inspect.signature(DistributedDataParallel).parameters
+    buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # its name before
+    return DistributedDataParallel(network, **options | {buffers: False})
 
 
 def share_buffers(network: Network, world: World) -> None:
