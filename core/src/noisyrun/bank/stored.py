@@ -18,8 +18,8 @@ from noisyrun.bank.stores import Store
 
 #: More rows than this in a block gain no speed, and leave a progress bar without steps.
 _MOST_ROWS = 65_536
-#: Bytes of features in a block on a processor: memory that is used again and again, and stays near it. Blocks larger
-#: than the allocator keeps are new memory each time, which the system clears first.
+#: Bytes of features in a block that is made on a processor: memory that is used again and again, and stays near it.
+#: Blocks larger than the allocator keeps are new memory each time, which the system clears first.
 _NEAR = 1 << 23
 #: float32 [R, D] or [R, C] tensors that a method is assumed to hold at once while it works on a block.
 _COPIES = 4
@@ -133,7 +133,8 @@ class StoredBank(FeatureBank):
     def block_rows(self) -> int:
         """Rows in a block by default: what fits the budget when a method holds a few [R, D] and [R, C] of it."""
         row = 4 * _COPIES * (self.dim + self.num_classes)
-        most = _MOST_ROWS if self.device.type != "cpu" else max(1024, _NEAR // (4 * self.dim))
+        made = self.device.type == "cpu" and (self.store.converts or self.space is not None)
+        most = max(1024, _NEAR // (4 * self.dim)) if made else _MOST_ROWS
         return max(1, min(_MOST_ROWS, most, self.memory // row))
 
     def of_class(self, c: int) -> Tensor:

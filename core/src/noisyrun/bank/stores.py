@@ -19,9 +19,12 @@ class Store(ABC):
     ----------
     shape
         N and D.
+    converts
+        Whether neighbouring rows are new memory each time they are read, not a view.
     """
 
     shape: tuple[int, int]
+    converts: bool
 
     @abstractmethod
     def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
@@ -49,6 +52,7 @@ class TensorStore(Store):
     def __init__(self, features: Tensor) -> None:
         self.features = features
         self.shape = (features.shape[0], features.shape[1])
+        self.converts = features.dtype != torch.float32
 
     def slice(self, start: int, stop: int, device: torch.device) -> Tensor:
         return self.features[start:stop].to(device).float()
