@@ -177,3 +177,12 @@ def test_a_subset_is_drawn_by_the_seed_and_keeps_stable_indices(folder):
     rows = torch.searchsorted(whole.train.index, data.train.index)
     assert torch.equal(data.train.images.resident, whole.train.images.resident[rows])
     assert torch.equal(data.train.labels.single, whole.train.labels.single[rows])
+
+
+def test_processes_of_a_machine_share_its_decoding_threads(monkeypatch):
+    monkeypatch.setattr(module, "cpu_count", lambda: 12)
+    assert module.decoding_threads() == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert module.decoding_threads() == 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert module.decoding_threads() == 1

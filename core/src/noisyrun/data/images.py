@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from os import cpu_count, environ
 from typing import TypeVar
 
 import numpy as np
@@ -137,8 +137,8 @@ def _reason(error: Exception) -> str:
 
 
 def decoding_threads() -> int:
-    """Threads that decode images: one a core, at most 16."""
-    return min(_THREADS, cpu_count() or 1)
+    """Threads that decode images: one a core, at most 16, shared with the other processes of a run on this machine."""
+    return max(1, min(_THREADS, cpu_count() or 1) // int(environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
