@@ -58,6 +58,7 @@ def _start(rank: int, size: int, folder: Path, work: Callable[[World, Path], Non
 
 def together(work: Callable[[World, Path], None], folder: Path, size: int = 3) -> None:
     """Some work in several processes, each of which must come to its end."""
+    (folder / "banks").mkdir()
     mp.start_processes(_start, (size, folder, work), nprocs=size, start_method="fork")
 
 

@@ -120,6 +120,8 @@ class Writer:
         problem = None
         if self.world.first_here:
             try:
+                if not self.world.first:  # the run's folder may stand on the first machine alone
+                    folder.mkdir(parents=True, exist_ok=True)
                 self._values = _room_for(shape, self._temporary)
             except OSError as error:
                 problem = (

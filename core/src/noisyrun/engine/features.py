@@ -114,7 +114,8 @@ class FeatureSource:
         if features is None or not len(features):
             return None
         probe = features[:1].to(next(self.network.parameters()).device, torch.float32)
-        return features if self.network.features(probe) is probe else None
+        with torch.no_grad(), banks.evaluating(self.network):
+            return features if self.network.features(probe) is probe else None
 
     def _all(self, view: View) -> Tensor:
         """Features float32 [N, D] of all samples, on the device; each process makes a part of them."""
