@@ -149,3 +149,11 @@ def test_programs_that_draw_are_no_images(tmp_path):
             read()
     assert not {".eps", ".ps", ".wmf", ".mpg", ".pdf"} & suffixes()
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif"} <= suffixes()
+
+
+def test_a_header_that_promises_far_too_many_pixels_is_refused_in_our_words():
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    for look in (probe, lambda stream: decode(stream, 3, (8, 8))):
+        with pytest.raises(BadImage, match=r"more than 89,478,485 pixels: refused as a decompression bomb"):
+            look(io.BytesIO(content))

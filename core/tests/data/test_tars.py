@@ -218,7 +218,25 @@ def test_archives_that_are_cut_off_are_refused(tmp_path: Path, length: int) -> N
 def test_an_archive_without_blocks_at_its_end_is_read(tmp_path: Path) -> None:
     write(tmp_path / "a.tar", {"0.jpg": b"x" * 400})
     os.truncate(tmp_path / "a.tar", 1024)
-    assert len(index_shards([tmp_path / "a.tar"])) == 1
+    members = index_shards([tmp_path / "a.tar"])
+    assert len(members) == 1
+    assert members.unmarked == ("a.tar",)
+
+
+def test_an_archive_cut_off_in_what_fills_up_a_block_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", {"0.jpg": b"x" * 400})
+    os.truncate(tmp_path / "a.tar", 1000)
+    with pytest.raises(UserError, match=r"a\.tar, byte 1024: .*cut off"):
+        index_shards([tmp_path / "a.tar"])
+
+
+def test_archives_that_were_joined_are_refused_rather_than_read_to_the_end_of_the_first(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", {"0.jpg": b"one"})
+    write(tmp_path / "b.tar", {"1.jpg": b"two"})
+    end = (tmp_path / "a.tar").stat().st_size
+    (tmp_path / "c.tar").write_bytes((tmp_path / "a.tar").read_bytes() + (tmp_path / "b.tar").read_bytes())
+    with pytest.raises(UserError, match=rf"c\.tar, byte {end}: more stands behind the end .* archives were joined"):
+        index_shards([tmp_path / "c.tar"])
 
 
 def test_compressed_archives_are_refused_with_a_remedy(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load
 from noisyrun.data.check import check
+from noisyrun.data.classes import encode, find_classes
 from noisyrun.data.refs import ImageRefs
 from noisyrun.data.sources import read, tar_samples
 from noisyrun.data.sources import shards as module
@@ -290,3 +292,43 @@ def test_the_check_names_images_that_cannot_be_read(shards) -> None:
     report = check(RunSettings(dataset=str(root)))
     assert len(report.problems) == 1
     assert "1 of 8 images cannot be read: train-000001.tar/000004.png" in report.problems[0]
+
+
+def test_a_shard_that_ends_without_a_mark_is_noted(tmp_path: Path) -> None:
+    files = {f"{i}.{kind}": content for i in range(4) for kind, content in (("jpg", b"x"), ("cls", b"%d" % (i % 2)))}
+    shard = plain(tmp_path / "a.tar", files)
+    os.truncate(shard, 6 * 1024)  # between the third sample and the fourth
+    found = _read(shard)
+    assert len(found.train) == 3
+    assert any("1 of 1 shards end without the mark" in note and "a.tar" in note for note in found.notes)
+
+
+def test_a_label_below_zero_is_a_number_out_of_range_rather_than_a_name(tmp_path: Path) -> None:
+    plain(
+        tmp_path / "a.tar", {f"{i}.{kind}": b"-1" if i == 3 else b"%d" % i for i in range(4) for kind in ("jpg", "cls")}
+    )
+    found = _read(tmp_path / "a.tar")
+    with pytest.raises(UserError, match=r"label -1 in row 3 .* out of range"):
+        encode(found.train, "label", find_classes(found, None, None))
+
+
+def test_names_in_training_and_numbers_in_the_test_set_are_refused(tmp_path: Path) -> None:
+    """Names sort "10" before "2": numbers would count other classes."""
+    labels = [*map(str, range(11)), "dog"]
+    plain(
+        tmp_path / "train.tar", {f"{i:02}.{kind}": x.encode() for i, x in enumerate(labels) for kind in ("cls", "jpg")}
+    )
+    plain(tmp_path / "test.tar", {f"{i:02}.{kind}": b"%d" % i for i in range(11) for kind in ("cls", "jpg")})
+    with pytest.raises(UserError, match=r"names, or not all of them are numbers, but those of .* are numbers"):
+        find_classes(_read(tmp_path), None, None)
+
+
+def test_a_check_names_samples_without_a_label_which_a_run_refuses(tmp_path: Path, png) -> None:
+    files = {f"{i}.{kind}": png(i) if kind == "png" else b"%d" % i for i in range(3) for kind in ("cls", "png")}
+    del files["1.cls"]
+    settings = RunSettings(dataset=str(plain(tmp_path / "a.tar", files)))
+    report = check(settings)
+    with pytest.raises(UserError) as refused:
+        load(settings)
+    assert report.problems == [str(refused.value)]
+    assert "row 1" in report.problems[0]

@@ -147,12 +147,12 @@ def _samples(
             raw = raw.take(kept)
             observed = read_labels(raw, "label", classes)
     assert observed is not None
-    trusted, clean = _trusted(raw, classes, observed)
+    trusted, clean = trusted_labels(raw, classes, observed)
     truth = read_labels(raw, "truth", classes)
     verified = flags(raw, "verified")
     if not task.multi:
-        _need_one(raw, {"trusted": trusted, "truth": truth})
-        _need_labels(raw, observed, trusted)
+        need_one(raw, {"trusted": trusted, "truth": truth})
+        need_labels(raw, observed, trusted)
     source, source_names = named(raw, "source")
     return (
         Samples(
@@ -184,7 +184,7 @@ def _samples(
     )
 
 
-def _trusted(raw: Raw, classes: Classes, observed: Labels) -> tuple[Labels, Tensor]:
+def trusted_labels(raw: Raw, classes: Classes, observed: Labels) -> tuple[Labels, Tensor]:
     """Trusted labels and the clean subset, as the columns give them.
 
     A flag without a trusted label says that the observed label can be trusted. Where several labels are trusted pair by
@@ -216,14 +216,14 @@ def _need_classes(raw: Raw, samples: Samples) -> None:
         raise UserError(f"every sample of {raw.where} has {only}: training needs two classes or more")
 
 
-def _need_labels(raw: Raw, observed: Labels, trusted: Labels) -> None:
+def need_labels(raw: Raw, observed: Labels, trusted: Labels) -> None:
     """A sample without an observed label is of use only when it has a trusted one."""
     bare = ((observed.classes == PAD).all(1) & (trusted.classes == PAD).all(1)).nonzero()
     if len(bare):
         raise UserError(f"{raw.row(int(bare[0]))} has no label ({len(bare)} such rows)")
 
 
-def _need_one(raw: Raw, columns: Mapping[str, Labels | None]) -> None:
+def need_one(raw: Raw, columns: Mapping[str, Labels | None]) -> None:
     """Single observed labels can be held only against single clean and trusted ones."""
     for role, labels in columns.items():
         if labels is not None and bool((labels.classes[:, 1:] != PAD).any()):

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from noisyrun.api import PAD, UserError
 from noisyrun.config.settings import RunSettings
 from noisyrun.data import layouts, sources
+from noisyrun.data.build import need_labels, need_one, trusted_labels
 from noisyrun.data.classes import Classes, find_classes
 from noisyrun.data.columns import flags
 from noisyrun.data.decode import BadImage, decode
@@ -84,13 +85,14 @@ def check(settings: RunSettings, depth: Depth = "sample") -> Report:
 def _describe(raw: RawData, settings: RunSettings, report: Report) -> None:
     classes = find_classes(raw, settings.data.classes or sources.beside(settings, "classes.tsv"), settings.data.tree)
     report.facts.append(("classes", f"{len(classes.names):,}: {some(classes.names)}"))
+    multi = any(split.several for split in (raw.train, raw.test) if split is not None)
     for name, split in (("train", raw.train), ("test", raw.test)):
         if split is None:
             report.facts.append((name, "none"))
             continue
         report.facts.append((name, f"{len(split):,} samples ({split.where})"))
         try:
-            report.facts.extend(_of_split(split, classes, name))
+            report.facts.extend(_of_split(split, classes, name, multi))
         except UserError as error:
             # A label out of range has its line already, where the layout knows what may have led to it.
             if not report.problems:
@@ -98,7 +100,7 @@ def _describe(raw: RawData, settings: RunSettings, report: Report) -> None:
     report.facts.extend(("note", note) for note in raw.notes)
 
 
-def _of_split(raw: Raw, classes: Classes, name: str) -> Iterator[tuple[str, str]]:
+def _of_split(raw: Raw, classes: Classes, name: str, multi: bool) -> Iterator[tuple[str, str]]:
     labels = {role: read_labels(raw, role, classes) for role in ("label", "truth", "trusted")}
     observed = labels["label"]
     if observed is not None:
@@ -111,6 +113,11 @@ def _of_split(raw: Raw, classes: Classes, name: str) -> Iterator[tuple[str, str]
         given = labels[role]
         if given is not None:
             yield f"{name}: {term}", f"{int(any_pair(given).sum()):,}"
+    if observed is not None:
+        trusted, _ = trusted_labels(raw, classes, observed)
+        if not multi:
+            need_one(raw, {"trusted": trusted, "truth": labels["truth"]})
+            need_labels(raw, observed, trusted)
     verified = flags(raw, "verified")
     if verified is not None:
         right, wrong = int((verified == 1).sum()), int((verified == 0).sum())

@@ -102,6 +102,8 @@ def _from_labels(raw: RawData) -> tuple[str, ...]:
         if not all(named):
             columns = " and ".join(repr(raw.train.names.get(role, role)) for role in roles)
             raise UserError(f"{raw.train.where}: columns {columns} must all hold names or all hold numbers")
+        if raw.test is not None:
+            _also_names(raw.test, raw.train)
         values = {value for part in parts for value in pc.unique(part).to_pylist()}
         return tuple(sorted(values - {None, ""}))
     highest, distinct = -1, set[int]()
@@ -115,6 +117,17 @@ def _from_labels(raw: RawData) -> tuple[str, ...]:
             "number classes from 0, or name them with --data.classes"
         )
     return tuple(str(c) for c in range(highest + 1))
+
+
+def _also_names(test: Raw, train: Raw) -> None:
+    """Numbers count classes, and names give no count: "10" comes before "2". One stray word makes names of numbers."""
+    for role, column in test.columns.items():
+        flat = _flat(column)
+        if role in _LABELS and len(flat) > flat.null_count and not _is_text(flat):
+            raise UserError(
+                f"labels of {train.where} are names, or not all of them are numbers, but those of {test.where} are "
+                "numbers: name the classes with --data.classes, or write both in one way"
+            )
 
 
 def _from_table(path: Path, source: tuple[str, ...] | None) -> Classes:

@@ -47,6 +47,8 @@ def _registered() -> tuple[str, ...]:
 def _reason(error: Exception) -> str:
     if isinstance(error, BadImage):
         return str(error)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS:,} pixels: refused as a decompression bomb"
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image that Pillow knows"
     return " ".join(str(error).split()) or type(error).__name__

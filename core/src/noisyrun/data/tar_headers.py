@@ -26,6 +26,7 @@ _FOLDER = b"5"
 _LONG_NAME, _LONG_LINK, _EXTENDED, _EXTENDED_ALL = b"L", b"K", b"x", b"g"
 _EXTENDING = (_LONG_NAME, _LONG_LINK, _EXTENDED, _EXTENDED_ALL)
 _WITHOUT_DATA = tuple(b"%d" % kind for kind in range(1, 7))
+_JOINED = "archives were joined (tar --concatenate makes one of them), or it was not downloaded whole"
 _SPARSE = "a sparse file: write the archive without --sparse"
 _SKIPPED = {
     b"1": "hard links",
@@ -60,11 +61,14 @@ class Archive:
         Bytes of the archive.
     skipped
         How many members of each kind are no files.
+    marked
+        Whether blocks of zeros mark the end, once all members were read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.skipped: dict[str, int] = {}
+        self.marked = True
         self._file = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self._file).st_size
         self._start, self._held = 0, b""
@@ -101,9 +105,11 @@ class Archive:
             For an archive that is compressed, damaged or cut off, and for names that lead outside.
         """
         at, name, size, pending = 0, None, None, False
-        while at < self.size:
-            header = self.read(at, BLOCK)
-            if header == _EMPTY:
+        while (header := self.read(at, BLOCK)) != _EMPTY:
+            if at > self.size:
+                raise self._damaged(at, "the archive ends before: it is cut off")
+            if at == self.size:
+                self.marked = False
                 break
             own, kind, data = self._checked(header, at), header[156:157], at + BLOCK
             extends = kind in _EXTENDING
@@ -116,7 +122,7 @@ class Archive:
                 if length > _MAX_EXTENDED:
                     raise self._damaged(at, f"an extended header of {length:,} bytes")
                 name, size = self._extend(at, kind, self.read(data, length), name, size)
-                pending = kind != _EXTENDED_ALL
+                pending |= kind != _EXTENDED_ALL
             else:
                 if kind in _FILE and not header[:100].partition(b"\0")[0].endswith(b"/"):
                     yield Member(self._inside(at, _name(header) if name is None else name), data, length)
@@ -129,6 +135,15 @@ class Archive:
             at = data + -(-length // BLOCK) * BLOCK
         if pending:
             raise self._damaged(at, "nothing after an extended header: the archive is cut off")
+        self._nothing_behind(at)
+
+    def _nothing_behind(self, end: int) -> None:
+        """Archives that were joined, and downloads with holes, go on behind what looks like the end."""
+        for start in range(end, self.size, _MAX_EXTENDED):
+            part = self.read(start, _MAX_EXTENDED)
+            if part.count(0) < len(part):
+                at = start + len(part) - len(part.lstrip(b"\0"))
+                raise self._damaged(at, f"more stands behind the end of the archive, byte {end}: {_JOINED}")
 
     def _extend(
         self, at: int, kind: bytes, content: bytes, name: bytes | None, size: int | None

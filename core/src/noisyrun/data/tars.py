@@ -32,6 +32,8 @@ _OPEN = 128
 _THREADS = 8
 #: Bytes of an encoded image above which it is refused: a gigabyte that calls itself an image would fill the memory.
 _MAX_IMAGE = 1 << 28
+#: Shards that a line names.
+_NAMED = 3
 #: Members whose names are kept as Python's before they become Arrow's.
 _CHUNK = 1 << 16
 
@@ -54,6 +56,8 @@ class Members:
         Large strings [n]: names within the shards, none of which leads outside.
     skipped
         How many members of each kind are no files, such as links.
+    unmarked
+        Names of shards that end without a mark, and may have been cut off between two members.
     """
 
     shards: tuple[Path, ...]
@@ -63,6 +67,7 @@ class Members:
     size: np.ndarray
     names: pa.Array
     skipped: dict[str, int] = field(default_factory=dict)
+    unmarked: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,6 +82,7 @@ class Members:
             self.size[rows],
             self.names.take(pa.array(rows)),
             self.skipped,
+            self.unmarked,
         )
 
     def find(self, names: pa.Array) -> np.ndarray:
@@ -165,6 +171,7 @@ class Growing:
             np.array(self._size, np.int64),
             pa.concat_arrays(self._chunks),
             self._archive.skipped,
+            () if self._archive.marked else (self._archive.path.name,),
         )
 
     def _pack(self) -> None:
@@ -186,6 +193,19 @@ def joined(parts: Sequence[Members]) -> Members:
         np.concatenate([part.size for part in parts]),
         pa.concat_arrays([part.names for part in parts]),
         dict(skipped),
+        tuple(name for part in parts for name in part.unmarked),
+    )
+
+
+def unmarked(members: Members) -> str | None:
+    """A line on shards that may have been cut off between two members; None where there are none."""
+    names = members.unmarked
+    if not names:
+        return None
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return (
+        f"{len(names):,} of {len(members.shards):,} shards end without the mark of an archive's end, and may be cut "
+        f"off between two members: {', '.join(names[:_NAMED])}{more}"
     )
 
 

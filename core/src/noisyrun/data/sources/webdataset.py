@@ -15,7 +15,7 @@ from noisyrun.data.raw import ROLES, Raw, RawData
 from noisyrun.data.sources.roles import find_roles, take_roles
 from noisyrun.data.sources.shards import find_shards
 from noisyrun.data.sources.tar_samples import read_shard
-from noisyrun.data.tars import TarRefs, joined, over_shards
+from noisyrun.data.tars import TarRefs, joined, over_shards, unmarked
 
 #: Class names by index, one a line.
 _CLASSES = ("classes.txt", "classnames.txt", "labels.txt")
@@ -48,6 +48,8 @@ def _split(where: Path, shards: list[Path], settings: DataSettings, notes: list[
         raise UserError(f"{where} holds no sample with an image (KEY.jpg, KEY.png, …){_counted(left_out)}")
     if left_out:
         notes.append(f"{where}: left out{_counted(left_out)[1:]}")
+    if (line := unmarked(members)) is not None:
+        notes.append(f"{where}: {line}")
     try:
         table = pa.concat_tables([table for part in parts for table in part.tables], promote_options="permissive")
     except pa.ArrowException as error:
@@ -71,7 +73,7 @@ def _counted(left_out: Counter[str]) -> str:
 def _numbers(column: pa.Array) -> pa.Array:
     """Text as whole numbers, where each is one."""
     given = column.drop_null()
-    if not len(given) or not pc.all(pc.match_substring_regex(given, r"^\d{1,9}$")).as_py():
+    if not len(given) or not pc.all(pc.match_substring_regex(given, r"^-?\d{1,18}$")).as_py():
         return column
     return column.cast(pa.int64())
 
