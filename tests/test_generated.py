@@ -60,3 +60,16 @@ def test_the_examples_of_the_conformance_page_pass_as_they_stand(tmp_path: Path)
 def test_the_page_of_settings_is_what_help_says() -> None:
     settings = script("settings")
     assert settings.PAGE.read_text(encoding="utf-8") == settings.page(), "run python scripts/settings.py"
+
+
+def test_the_page_on_large_sizes_is_what_was_measured_and_its_arithmetic() -> None:
+    scale = script("scale")
+    assert scale.PAGE.read_text(encoding="utf-8") == scale.page(), "run python scripts/scale.py"
+
+
+def test_large_sizes_are_floors_worked_by_hand() -> None:
+    scale = script("scale")
+    size = scale.Size("", 1e6, 1000, 100, 1)
+    work = scale.Work("", scale.bank_bytes, lambda s: 2 * s.n * s.c * s.d, "", "")
+    assert scale.floor(work, size, 1e9, 1e9, 1e15) == 2.0  # 2 GB at 1 GB/s
+    assert scale.floor(work, size, 1e12, 1e12, 1e11) == 2.0  # 2e11 operations at 1e11 a second
