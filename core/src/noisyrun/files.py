@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from noisyrun.api.errors import UserError
 from noisyrun.report.numbers import size
@@ -147,6 +148,25 @@ def atomic(path: Path) -> Iterator[Path]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
         sync(path.parent)
+
+
+def open_file(path: Path | str) -> BinaryIO:
+    """Open a file to read its bytes. A pipe or a device among images is no file: a reader would wait for it for ever.
+
+    Raises
+    ------
+    OSError
+        When it cannot be opened, or is no regular file.
+    """
+    file = open(path, "rb", opener=_at_once)  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("not a regular file")
+    return file
+
+
+def _at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)
 
 
 def write_text(path: Path, content: str) -> None:

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -128,6 +129,16 @@ def test_bad_images_are_skipped_counted_and_named_and_others_keep_their_index(fo
     assert note.startswith("2 images")
     assert "cat/1.png" in note
     assert "dog/2.png" in note
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_pipe_among_images_is_an_image_that_cannot_be_read(folder, monkeypatch, held):
+    if not held:
+        monkeypatch.setattr(module, "RESIDENT_BYTES", 0)
+    os.mkfifo(folder / "train" / "dog" / "pipe.png")
+    with pytest.raises(UserError, match=r"dog/pipe\.png.*not a regular file"):
+        _load(folder)
+    assert any("pipe.png" in note for note in _load(folder, on_bad_image="skip").notes)
 
 
 def test_images_read_as_needed_are_those_held_in_memory(folder, monkeypatch):

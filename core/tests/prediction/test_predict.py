@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -281,6 +282,14 @@ def test_unreadable_images_have_a_row_that_says_why(run, spoilt):
     assert rows["cut.png"]["label"] is None
     assert rows["a.png"]["error"] is None
     assert [name.rpartition("/")[2] for name, _ in found.named] == ["\x1b[31mred.png", "cut.png"]
+
+
+def test_a_pipe_among_images_is_not_waited_for(run, spoilt):
+    os.mkfifo(spoilt / "pipe.png")
+    found = noisyrun.predict(run, spoilt)
+    assert dict(found.named)[str(spoilt / "pipe.png")] == "not a regular file"
+    with pytest.raises(UserError, match="not a regular file"):
+        noisyrun.predict(run, spoilt / "pipe.png", on_bad_image="stop")
 
 
 def test_unreadable_images_end_the_prediction_where_that_is_asked_for(run, spoilt, tmp_path):

@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from noisyrun.files import open_file
+
 #: Files whose content goes into the digest of a folder too large to read whole.
 _SAMPLED = 64
 #: Bytes of images in a table up to which all of them are digested.
@@ -76,7 +78,7 @@ class FileRefs(ImageRefs):
         return str(self.paths[position].as_py())
 
     def open(self, position: int) -> BinaryIO:
-        return open(self.root / self.name(position), "rb")
+        return open_file(self.root / self.name(position))
 
     def take(self, rows: np.ndarray) -> FileRefs:
         return FileRefs(self.root, self.paths.take(pa.array(rows)))

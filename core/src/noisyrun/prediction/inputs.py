@@ -21,6 +21,7 @@ from noisyrun.data.refs import ImageRefs
 from noisyrun.data.sources.folder import suffixes
 from noisyrun.data.sources.roles import unlabelled
 from noisyrun.exports.card import Card
+from noisyrun.files import open_file
 
 #: A class by any of its names, in the order of the model's outputs.
 Lookup = Mapping[str, int]
@@ -159,15 +160,11 @@ def _files(images: Sequence[str], look: Lookup) -> Iterator[Item]:
 
 
 def _file(path: str, given: Given | None) -> Item:
-    return Item(path, partial(_open, path), given=given)
+    return Item(path, partial(open_file, path), given=given)
 
 
 def _refuse(error: OSError) -> None:
     raise UserError(f"predict: cannot read the folder {error.filename} ({error.strerror})")
-
-
-def _open(path: str) -> BinaryIO:
-    return open(path, "rb")
 
 
 def _named_after(folders: Sequence[str], look: Lookup) -> Given | None:

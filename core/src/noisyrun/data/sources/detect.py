@@ -48,6 +48,8 @@ def locate(settings: RunSettings) -> Found:
         return Found("webdataset", path)
     if not path.exists():
         raise UserError(f"--dataset: no file or folder {path}{_near(path)}")
+    if not path.is_file() and not path.is_dir():
+        raise UserError(f"--dataset: {path} is neither a file nor a folder, but a pipe or a device")
     return Found(_format(path) if given == "auto" else given, path)
 
 
