@@ -122,10 +122,11 @@ def _inspect(path: Path) -> None:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(9)
-            if any(head.startswith(magic) for magic in _PICKLES):
-                raise UserError(f"{path}: a pickle, which could run code when read; refused unopened")
             length = struct.unpack("<Q", head[:8])[0] if len(head) == 9 else 0
             if not 2 <= length <= _LONGEST_HEADER or head[8:9] != b"{":
+                # Not before: the length of a header may begin as a pickle does, as that of 640 bytes.
+                if any(head.startswith(magic) for magic in _PICKLES):
+                    raise UserError(f"{path}: a pickle, which could run code when read; refused unopened")
                 raise UserError(f"{path}: not a noisyrun checkpoint (no safetensors header)")
             if size < 8 + length:
                 raise UserError(
