@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from fuzz_layouts import READERS
 from PIL import Image
 
 from noisyrun import data
@@ -43,11 +44,14 @@ class Target:
         Reads a file of some bytes in an empty folder.
     tokens
         Words of the format, for a fuzzer to put in.
+    examples
+        Changed files that the tests try: fewer where a whole data set is read for each.
     """
 
     seeds: Callable[[], list[bytes]]
     read: Callable[[bytes, Path], object]
     tokens: tuple[bytes, ...] = ()
+    examples: int = 400
 
 
 def attempt(target: Target, content: bytes) -> str | None:
@@ -251,4 +255,8 @@ TARGETS: dict[str, Target] = {
         _read_image,
         (b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"zTXt", b"\xff\xda", b"\xff\xc0", b"\x7f\xff\xff\xff"),
     ),
+    **{
+        name: Target(seeds, read, (*_TEXTS, b"[", b"{", b"null", b"\\ud800", b"0.5", b"PAR1"), examples=25)
+        for name, (seeds, read) in READERS.items()
+    },
 }

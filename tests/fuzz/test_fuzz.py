@@ -57,7 +57,13 @@ def test_a_changed_file_is_read_or_refused_in_a_line(name: str) -> None:
     target, said = TARGETS[name], set()
     seeds = target.seeds()
 
-    @settings(max_examples=400, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=target.examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(st.sampled_from(seeds), CHANGES)
     def run(seed: bytes, changes: list[tuple[float, str, int, int]]) -> None:
         said.add(attempt(target, changed(seed, changes, target.tokens)))

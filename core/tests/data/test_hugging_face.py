@@ -289,3 +289,11 @@ def test_offline_the_library_itself_says_so(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_code_of_a_data_set_is_never_asked_for() -> None:
     assert "trust_remote_code" not in Path(hub.__file__).read_text()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, '{"_data_files": [{"filename": "\\ud800"}]}', "[]"])
+def test_a_state_that_is_broken_is_a_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "state.json").write_text(content)
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(UserError, match=r"state\.json"):
+        read(RunSettings(dataset=str(tmp_path)))

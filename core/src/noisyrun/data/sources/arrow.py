@@ -14,7 +14,7 @@ import pyarrow as pa
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings
 from noisyrun.data.arrow import checked_table
-from noisyrun.data.layouts.json_lists import load_json
+from noisyrun.data.layouts.json_lists import is_text, load_json
 from noisyrun.data.raw import RawData
 from noisyrun.data.sources.files import TEST, TRAIN, existing
 from noisyrun.data.sources.parquet import split_of
@@ -107,7 +107,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    held = load_json(file)
+    try:
+        held = load_json(file)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {file}: {' '.join(str(error).split())}") from None
     if not isinstance(held, dict):
         raise UserError(f"{file} holds no JSON object")
     return held
@@ -115,7 +118,7 @@ def _object(file: Path) -> dict[str, Any]:
 
 def _plain(name: Any) -> bool:
     """Whether a name is that of something directly in a folder."""
-    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and "\0" not in name
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name and is_text(name)
 
 
 def _mapped(files: Sequence[Path]) -> pa.Table:
