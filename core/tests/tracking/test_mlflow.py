@@ -128,6 +128,16 @@ def test_a_store_that_cannot_be_opened_warns_once_and_never_ends_the_run(tmp_pat
     assert observers.names == ()
 
 
+def test_of_an_error_of_many_lines_the_one_that_names_it_is_told(fresh, tmp_path):
+    tracker = MlflowTracker(MLflowConfig(uri=fresh))
+    tracker._log, tracker._folder = tmp_path / "mlflow.log", tmp_path
+    tracker._log.write_text(
+        "Traceback (most recent call last):\n  raise\nsqlalchemy.exc.OperationalError: (sqlite3.OperationalError) no "
+        "such table: runs\n[SQL: SELECT]\n(Background on this error at: https://sqlalche.me/e/20/e3q8)\n"
+    )
+    assert "OperationalError: (sqlite3.OperationalError) no such table: runs; " in tracker._last_words()
+
+
 def test_a_hook_does_not_wait_for_mlflow_to_start(fresh, tmp_path):
     tracker = MlflowTracker(MLflowConfig(uri=fresh))
     started = time.perf_counter()

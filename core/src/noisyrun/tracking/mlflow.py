@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -168,7 +169,9 @@ class MlflowTracker:
 
     def _last_words(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines() if self._log and self._log.exists() else []
-        why = f"{lines[-1][:200]}; " if lines else ""
+        # What an error says may go on for lines, of which the last need not say anything.
+        errors = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception)\b", line)]
+        why = f"{(errors or lines)[-1][:200]}; " if lines else ""
         return f"stopped recording ({why}{self._later()})"
 
     def _later(self) -> str:
