@@ -72,14 +72,14 @@ class WriteError(Fault):
 
 
 def _room(folder: Path) -> str:
-    """What is left where a folder lies: space, or the number of files that there may be."""
+    """What is left where a folder lies, all half-written being gone: space, or the number of files there may be."""
     try:
         held = os.statvfs(folder)
     except OSError:
         return f"at {folder}"
     if held.f_files and not held.f_favail:
         return f"no more files can be made, all {held.f_files} are used, at {folder}"
-    return f"{size(held.f_bavail * held.f_frsize)} free of {size(held.f_blocks * held.f_frsize)}"
+    return f"{size(held.f_bavail * held.f_frsize)} free of {size(held.f_blocks * held.f_frsize)} without it"
 
 
 def fault(error: BaseException) -> str | None:
