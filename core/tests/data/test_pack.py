@@ -16,10 +16,12 @@ from noisyrun.api import UserError
 from noisyrun.cli import main
 from noisyrun.config.settings import DataSettings, RunSettings
 from noisyrun.data import load, sources
+from noisyrun.data.classes import find_classes
 from noisyrun.data.pack import pack, write
+from noisyrun.data.pack.columns import columns_of
 from noisyrun.data.pack.encode import Encoding
 from noisyrun.data.pack.read import read_pack
-from noisyrun.data.pack.write import Options
+from noisyrun.data.pack.write import Content, Options, write_pack
 
 FORMS = pytest.mark.parametrize("form", ["shards", "parquet"])
 
@@ -310,6 +312,25 @@ def test_datasets_reads_the_folder(manifest, tmp_path, monkeypatch, form):
     else:
         assert found["json"][0]["title"] == "a <b>cat</b>"
         assert found["cls"] == [0, 1, 0, 2, 1, 0, 2, 2]
+
+
+def test_datasets_reads_from_shards_what_only_some_samples_have(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    raw = sources.read(settings(folder))
+    raw.train.columns["title"] = pa.array([None] * (len(raw.train) - 1) + ["the last"])
+    raw.train.columns["tags"] = pa.array([["a", "b"]] + [None] * (len(raw.train) - 1), pa.list_(pa.string()))
+    classes = find_classes(raw, None, None)
+    contents = {
+        name: Content(part, columns_of(part, classes)) for name, part in (("train", raw.train), ("test", raw.test))
+    }
+    write_pack("some", contents, classes, tmp_path / "to", Options("shards", samples=3))
+    found = datasets.load_dataset(str(tmp_path / "to"), cache_dir=str(tmp_path / "cache"))
+    assert found["train"][-1]["json"]["title"] == "the last"
+    assert found["train"][0]["json"]["tags"] == ["a", "b"]
+    assert found["test"][0]["json"]["title"] is None
+    assert found["test"]["cls"] == [label["label"] for label in found["test"]["json"]]
 
 
 @FORMS

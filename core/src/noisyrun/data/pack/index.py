@@ -63,3 +63,13 @@ def write_index(work: Work, split: str, columns: Mapping[str, Column]) -> None:
                 *(column.take(rows) for column in columns.values()),
             ]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def endings(work: Work, split: str) -> set[str]:
+    """Of the names of a split's images, once its index is written."""
+    file = pq.ParquetFile(work.path / FILE.format(split))
+    return {
+        name.partition(".")[2]
+        for group in range(file.num_row_groups)
+        for name in file.read_row_group(group, ["name"]).column("name").to_pylist()
+    }

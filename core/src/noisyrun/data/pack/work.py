@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from noisyrun.api import UserError
 from noisyrun.data.pack.read import PACK, read_pack
-from noisyrun.files import sync, write_text
+from noisyrun.files import sync, take_lock, write_text
 
 _STATE, _LOCK = ".packing.json", ".lock"
 
@@ -64,10 +63,8 @@ class Work:
         self.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"--to: another noisyrun is packing to {self.to}; wait for it to end") from None
+            if take_lock(handle) is False:
+                raise UserError(f"--to: another noisyrun is packing to {self.to}; wait for it to end")
             self._read()
             yield
         finally:

@@ -19,7 +19,7 @@ from noisyrun.data.images import bad_image
 from noisyrun.data.pack import card
 from noisyrun.data.pack.columns import Column, matrix_column, uniform
 from noisyrun.data.pack.encode import Encoded, Encoding, encoded
-from noisyrun.data.pack.index import PART, IndexPart, write_index
+from noisyrun.data.pack.index import PART, IndexPart, endings, write_index
 from noisyrun.data.pack.read import PACK, Pack, Shard, SplitPart, read_pack
 from noisyrun.data.pack.sinks import ParquetSink, Sink, TarSink
 from noisyrun.data.pack.work import Progress, Work, refuse_target
@@ -127,15 +127,18 @@ def write_pack(
         return there, False
     ending = "tar" if options.form == "shards" else "parquet"
     work = Work(to, {**said, "digest": found, "ending": ending})
-    with work.opened(), writing(to):
+    with writing(to), work.opened():
         for split, content in splits.items():
             _split(work, split, content, options, watch)
         work.settle()
         pack = _described(name, splits, classes, work, found, said)
+        features = None
         if options.form == "shards":
             for split, content in splits.items():
                 write_index(work, split, content.columns)
-        texts = {PACK: pack.model_dump_json(indent=1) + "\n", "README.md": card.text(pack), **(files or {})}
+            found_endings = sorted({ending for split in splits for ending in endings(work, split)})
+            features = card.features_of_shards(columns[0], found_endings)
+        texts = {PACK: pack.model_dump_json(indent=1) + "\n", "README.md": card.text(pack, features), **(files or {})}
         if options.form == "shards" and not any("\n" in name for name in classes.names):
             texts["classes.txt"] = "".join(f"{name}\n" for name in classes.names)
         for file, text in texts.items():
