@@ -27,6 +27,7 @@ from noisyrun.engine.energy import EnergyMeter
 from noisyrun.engine.optim import rate_factor
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.trainer import Trainer
+from noisyrun.engine.work import prepare
 from noisyrun.methods import Methods
 
 N, BATCH, CLASSES, SIDE = 512, 64, 10, 32
@@ -64,7 +65,7 @@ class Loop:
         stage = self.trainer.stages[0]
         self.trainer._enter(stage)
         self.trainer._select(stage)
-        self.work = self.trainer._prepare(0)
+        self.work = prepare(self.trainer, 0)
         self.tables = LabelTables(samples, self.trainer.state, stage, device)
 
     def epoch(self) -> None:

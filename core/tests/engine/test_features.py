@@ -31,7 +31,7 @@ def built(kit, backbone):
 
 
 def bank_of(trainer):
-    return trainer.features.bank(trainer._view(trainer.stages[0]), {})
+    return trainer.features.bank(trainer.view(trainer.stages[0]), {})
 
 
 def test_given_features_that_the_network_passes_on_are_the_bank_without_a_copy(kit):

@@ -283,7 +283,7 @@ def _shares_of_few(world: World, folder: Path, kit: SimpleNamespace) -> None:
     made = trainer(kit, world)
     made.build()
     few = kit.make_data(2).train
-    view = made._view(made.stages[0])
+    view = made.view(made.stages[0])
     classes, probs = top_predictions(made.network, few, view, 2, world)
     assert classes.shape == probs.shape == (2, 2)
 

@@ -148,7 +148,7 @@ def test_a_frozen_backbone_stays_as_it_was_and_its_head_learns(kit, augment):
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not torch.equal(start.network.classifier.weight, outcome.network.classifier.weight)
     # Features that cannot change are made once.
-    assert (made.features.frozen(made._view(made.stages[-1])) is not None) == bool(augment)
+    assert (made.features.frozen(made.view(made.stages[-1])) is not None) == bool(augment)
 
 
 def test_a_run_on_features_alone_learns(kit):
@@ -278,7 +278,7 @@ def test_a_skipped_stage_leaves_what_later_stages_ask_it_for_and_takes_no_epochs
     made, outcome = train(kit, stages=stages, methods=kit.make_methods(judging=False), train={"optimizer": {"lr": 0.2}})
     assert [r["stage"] for r in outcome.history] == ["first"] * 3 + ["idle", "last"]
     assert made.kept["base"][0].shape == (90, 3)
-    assert made._all_epochs() == 5
+    assert made.all_epochs() == 5
 
 
 def test_the_shortest_run_with_label_phases_warms_up_for_an_epoch(kit):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisyrun.api.hooks import EpochResult, LabelPhaseResult
+from noisyrun.api.hooks import EpochResult
 from noisyrun.api.needs import UNIFORM, Batches
-from noisyrun.api.phase import Phase
 from noisyrun.api.side_info import SideInfo
 from noisyrun.api.stage import Stage
 from noisyrun.config.settings import RunSettings
-from noisyrun.data.loader import LoadedBatch, TrainLoader
+from noisyrun.data.loader import LoadedBatch
 from noisyrun.data.samples import Data
-from noisyrun.engine import checkpoint, persist, stages
+from noisyrun.engine import checkpoint, persist, rounds, stages
 from noisyrun.engine.clock import Stopwatch, peak_memory
 from noisyrun.engine.energy import EnergyMeter
 from noisyrun.engine.evaluate import View, evaluate, top_predictions
 from noisyrun.engine.features import FeatureSource
 from noisyrun.engine.interrupt import AtOnce, Interrupted, StopRequest
-from noisyrun.engine.label_phase import run_label_phase
 from noisyrun.engine.label_state import LabelState
 from noisyrun.engine.network import Step, build_network
-from noisyrun.engine.optim import make_optimizer, set_rate
+from noisyrun.engine.optim import set_rate
 from noisyrun.engine.outcome import Outcome
-from noisyrun.engine.parallel import Agreement, share_buffers, share_warnings, spread, wrapped
+from noisyrun.engine.parallel import Agreement, share_buffers, share_warnings, spread
 from noisyrun.engine.precision import Precision, deterministic, seed_build, seed_of_process, seed_step
 from noisyrun.engine.progress import Progress
-from noisyrun.engine.sharing import encode_side_info
 from noisyrun.engine.tables import LabelTables
 from noisyrun.engine.watch import LossWatch
-from noisyrun.engine.work import Work
+from noisyrun.engine.work import Work, prepare
 from noisyrun.engine.world import ALONE, World, of_another
 from noisyrun.files import writing
 from noisyrun.methods import Methods
@@ -111,7 +107,8 @@ class Trainer:
         self.optimizer_stage = -1
         #: State of the methods as it was before a label phase that is under way.
         self.methods_before: dict[str, Any] | None = None
-        self._side: SideInfo | None = None
+        #: What the side-info encoders gave; None before.
+        self.side: SideInfo | None = None
         self._unreadable: dict[str, int] = {}
 
     def run(self, *, resume: bool = False) -> Outcome:
@@ -168,7 +165,7 @@ class Trainer:
     def _run_stages(self) -> None:
         left = self.stages[self.progress.stage :]
         if self.methods.judge_labels and any(stage.label_phase != "never" for stage in left):
-            self._side_info()  # a missing text encoder is found now, not after hours of warm-up
+            rounds.side_info(self)  # a missing text encoder is found now, not after hours of warm-up
         for number in range(self.progress.stage, len(self.stages)):
             self._run_stage(number)
 
@@ -177,18 +174,18 @@ class Trainer:
         if stage.while_gains and not at.entered and not at.gained:
             self.console.say(f"stage {stage.name} is skipped: the one before it did not gain on noisy validation")
             at.lengths[stage.name] = 0, 0
-            self._leave(stage, self._view(stage))
+            self._leave(stage, self.view(stage))
             if at.stage == len(self.stages):
                 self._save()
             return
         self._enter(stage)
         if at.epoch == 0:
-            self._judge_labels(stage)
+            rounds.judge_labels(self, stage)
         self._select(stage)
-        work = self._prepare(number)
+        work = prepare(self, number)
         tables = LabelTables(self.data.train, self.state, stage, self.device)
         for _ in range(at.epoch, work.epochs):
-            self._judge_labels(stage)
+            rounds.judge_labels(self, stage)
             if tables.state is not self.state:
                 tables = LabelTables(self.data.train, self.state, stage, self.device)
             self._train_epoch(work, tables)
@@ -209,7 +206,7 @@ class Trainer:
         batches = itertools.islice(work.loader.epoch(at.epochs, at.step), last - at.step)
         self.network.train()
         with self.clock("train"):
-            for batch in self.console.progress(batches, last - at.step, f"epoch {at.epochs + 1}/{self._all_epochs()}"):
+            for batch in self.console.progress(batches, last - at.step, f"epoch {at.epochs + 1}/{self.all_epochs()}"):
                 self._stop_if_asked(watch, began)
                 rate = work.rate(at.epoch, before + at.step)
                 set_rate(work.optimizer, rate)
@@ -256,7 +253,7 @@ class Trainer:
         at.history.append(record)
         metrics = {name: float(value) for name, value in record.items() if name not in ("stage", "epoch", "step")}
         result = EpochResult(work.stage.name, at.epochs, at.steps, metrics)
-        self.console.epoch(result, self._all_epochs())
+        self.console.epoch(result, self.all_epochs())
         self.observers.epoch_end(result)
 
     def _tell_unreadable(self) -> None:
@@ -288,76 +285,6 @@ class Trainer:
         at.by_test.offer(test, test, at.epochs + 1)
         return found
 
-    def _judge_labels(self, stage: Stage) -> None:
-        """The label phase, where one is due before the epoch that comes."""
-        at = self.progress
-        if at.labelled or not self.methods.judge_labels or not stages.label_phase_due(stage, at.epoch):
-            return
-        began = time.perf_counter()
-        logged: dict[str, float] = {}
-        phase = self._phase(stage, logged)
-        side = self._side_info()
-        with self.clock("features"):
-            bank = self.features.bank(self._view(stage), self.kept)
-        try:
-            with self.clock("label_phase"), self._or_again():
-                self.state = run_label_phase(
-                    bank,
-                    self.methods,
-                    side,
-                    phase,
-                    self.settings,
-                    self.data.train.truth,
-                    self.console.warn,
-                    world=self.world,
-                )
-        finally:
-            bank.close()
-        share_warnings(self.console, self.world)
-        metrics = {**self.state.metrics, **logged, "seconds": time.perf_counter() - began}
-        at.rounds.append({"stage": stage.name, "round": at.rounds_done, "epoch": at.epochs, **metrics})
-        result = LabelPhaseResult(stage.name, at.rounds_done, at.epochs, metrics)
-        at.rounds_done, at.labelled = at.rounds_done + 1, True
-        self.console.label_phase(result)
-        self.observers.label_phase_end(result)
-
-    def _phase(self, stage: Stage, logged: dict[str, float]) -> Phase:
-        at = self.progress
-        return Phase(
-            seed=self.settings.seed,
-            stage=stage.name,
-            round=at.rounds_done,
-            epoch=at.epochs,
-            epochs=self._all_epochs(),
-            device=self.device,
-            memory=self.features.memory // 2,
-            previous=self.state.prototypes,
-            log=lambda name, value: logged.__setitem__(name, float(value)),
-            progress=self._progress,
-        )
-
-    def _progress(self, items: Iterable[Any], total: int | None = None, what: str = "") -> Iterator[Any]:
-        """The console's progress, which also looks whether the run is to stop."""
-        if total is None and isinstance(items, Sized):
-            total = len(items)
-        return self.console.progress(self.stop.between(items), total, what)
-
-    @contextmanager
-    def _or_again(self) -> Iterator[None]:
-        """A block that a stop abandons: what methods learn in it is not saved then, and a resume does it again."""
-        self.methods_before = persist.copied(persist.methods_tree(self.methods))
-        yield
-        self.methods_before = None
-
-    def _side_info(self) -> SideInfo:
-        """What the encoders give: once a run, and again, from their restored state, after a resume."""
-        if self._side is None:
-            phase = replace(self._phase(self.stages[0], {}), round=0, epoch=0, previous=None)
-            encoders, text = self.methods.side_info, self.data.train.labelled_text
-            with self.clock("label_phase"), self._or_again():
-                self._side = encode_side_info(encoders, self.data.task, text, phase, self.world)
-        return self._side
-
     def _enter(self, stage: Stage) -> None:
         """Put the stage's starting weights in place, and choose what trains."""
         at = self.progress
@@ -372,55 +299,6 @@ class Trainer:
         if not self.progress.selected:
             self.selected = stages.select(stage, self.data.train, self.state)
             self.progress.selected = True
-
-    def _prepare(self, number: int) -> Work:
-        stage, at, train = self.stages[number], self.progress, self.data.train
-        view = self._view(stage)
-        with self.clock("features"):
-            given = self.features.frozen(view)
-        samples = train if given is None else replace(train, images=None, features=given)
-        loader = TrainLoader(
-            samples,
-            batches=stages.batches_of(stage, self.batches),
-            batch_size=stage.batch_size or self.settings.batch_size,
-            augment=self.settings.augment,
-            seed=self.settings.seed,
-            device=self.device,
-            mean=view.mean,
-            std=view.std,
-            positions=self.selected,
-            resolution=stage.resolution,
-            workers=self.settings.data.workers,
-            rank=self.world.rank,
-            processes=self.world.size,
-        )
-        at.lengths[stage.name] = epochs, steps = stages.length(stage, loader.steps_per_epoch)
-        start, total = stages.schedule_place(self.stages, number, self._lengths())
-        optimizer = self._optimizer_of(number)
-        return Work(
-            stage=stage,
-            model=wrapped(self.network, self.world),
-            loader=loader,
-            view=view,
-            epochs=epochs,
-            steps=steps,
-            optimizer=optimizer,
-            settings=stages.optimizer_of(stage, self.settings),
-            schedule=stages.schedule_of(stage, self.settings),
-            start=start,
-            total=total,
-            parameters=[p for group in optimizer.param_groups for p in group["params"]],
-            given_features=given is not None,
-        )
-
-    def _optimizer_of(self, number: int) -> torch.optim.Optimizer:
-        """The optimiser of a stage: that of the stages before it, momentum and all, where they share a schedule."""
-        stage, made_for = self.stages[number], self.optimizer_stage
-        shared = made_for in stages.span(self.stages, number) and stages.same_parameters(self.stages[made_for], stage)
-        if self.optimizer is None or not shared:
-            self.optimizer_stage = number
-            self.optimizer = make_optimizer(self.network.parameters(), stages.optimizer_of(stage, self.settings))
-        return self.optimizer
 
     def _leave(self, stage: Stage, view: View) -> None:
         """Keep what later stages ask for."""
@@ -437,7 +315,8 @@ class Trainer:
         if any(stage.weights_from == name for stage in self.stages):
             self.snapshots[name] = {k: v.detach().cpu().clone() for k, v in self.network.state_dict().items()}
 
-    def _view(self, stage: Stage) -> View:
+    def view(self, stage: Stage) -> View:
+        """How samples are shown to the network in a stage."""
         extractor, data = self.network.extractor, self.data
         return View(
             device=self.device,
@@ -449,12 +328,13 @@ class Trainer:
             watch=self.stop.between,
         )
 
-    def _lengths(self) -> dict[str, tuple[int, int]]:
+    def lengths(self) -> dict[str, tuple[int, int]]:
         """Epochs and steps of every stage; an estimate for those that have not begun."""
         return stages.lengths(self.stages, self.progress.lengths, self.data.train, self.settings.batch_size)
 
-    def _all_epochs(self) -> int:
-        return sum(epochs for epochs, _ in self._lengths().values())
+    def all_epochs(self) -> int:
+        """Epochs of the run."""
+        return sum(epochs for epochs, _ in self.lengths().values())
 
     def build(self) -> None:
         """Make the network, its weights drawn from the run's seed."""
@@ -516,5 +396,5 @@ class Trainer:
             seen=at.seen,
             peak_memory=dict(zip(memory, most)),
             energy=dict(at.energy),
-            view=self._view(stages.last_trained(self.stages, at.lengths)),
+            view=self.view(stages.last_trained(self.stages, at.lengths)),
         )
