@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from noisyrun.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -64,3 +68,13 @@ class Command:
 @pytest.fixture
 def command(capsys: pytest.CaptureFixture[str]) -> Command:
     return Command(capsys)
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+    """What the run comes to when nothing fails."""
+    from causing_faults import RUN, result
+
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    assert main([*RUN, "--out", str(folder)]) == 0
+    return result(folder)
