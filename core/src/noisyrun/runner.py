@@ -6,22 +6,17 @@ configuration → plan → data → folder → training → report.
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from noisyrun import data as datasets
 from noisyrun import evaluation
 from noisyrun import plan as plans
-from noisyrun.api.hooks import RunInfo, RunResult
-from noisyrun.api.plugin import API_VERSION, plugin_key
+from noisyrun.api.hooks import RunResult
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch, forget_peak_memory
@@ -38,6 +33,7 @@ from noisyrun.engine.stages import baseline_stages, refuse_small_batches
 from noisyrun.engine.trainer import Trainer
 from noisyrun.engine.world import World
 from noisyrun.files import Fault, WriteError, fault
+from noisyrun.lineage import plugin_versions, run_info
 from noisyrun.methods import Methods
 from noisyrun.plan import Plan
 from noisyrun.report import drawing
@@ -207,7 +203,7 @@ class _Session:
         listening = {"journal": Journal(), **plans.make_observers(plan.config)} if first else {}
         observers = Observers(listening, self.console.warn)
         self.console.say(f"{'going on in' if resumed else 'writing to'} {summaries.from_here(folder.path)}")
-        observers.run_start(_info(plan.config, data, folder, run_id, self.device, resumed, self.world))
+        observers.run_start(run_info(plan.config, data, folder, run_id, self.device, resumed, self.world))
         try:
             outcome = self._train(plan, data, folder.path, observers, resumed)
             baseline = self._train_baseline(plan, data, folder.path, resumed)
@@ -236,7 +232,7 @@ class _Session:
 
     def _note_versions(self, folder: RunFolder, config: RunConfig) -> None:
         """Keep what the run is done with, and say what is another than at its last start."""
-        now = library_versions(_plugin_versions(config))
+        now = library_versions(plugin_versions(config))
         before = folder.status().get("versions")
         old = before if isinstance(before, dict) else {}
         other = [f"{name} {now[name]} (was {old[name]})" for name in now if old.get(name, now[name]) != now[name]]
@@ -333,7 +329,7 @@ class _Session:
             label_accuracy=measures,
             baseline=baseline,
             evaluation=averaged,
-            versions=summaries.library_versions(_plugin_versions(plan.config)),
+            versions=summaries.library_versions(plugin_versions(plan.config)),
             seconds={**self.clock.seconds, **outcome.seconds},
             run_id=run_id,
             out=folder.path,
@@ -386,60 +382,3 @@ def _what_matters(config: Mapping[str, Any]) -> dict[str, Any]:
         values.pop(name, None)
     values["data"].pop("workers", None)
     return values
-
-
-def _info(
-    config: RunConfig,
-    data: Data,
-    folder: RunFolder,
-    run_id: str,
-    device: torch.device,
-    resumed: bool,
-    world: World,
-) -> RunInfo:
-    sizes = {
-        name: len(split)
-        for name, split in (("train", data.train), ("val", data.val), ("test", data.test))
-        if split is not None
-    }
-    tags = {
-        **{f"plugin.{key}": version for key, version in _plugin_versions(config).items()},
-        "noisyrun.api": API_VERSION,
-        "device": str(device),
-        "world_size": str(world.size),
-    }
-    if commit := _commit():
-        tags["commit"] = commit
-    return RunInfo(
-        run_id=run_id,
-        out=folder.path,
-        config=config.as_dict(),
-        parameters=config.flat(),
-        tags=tags,
-        dataset={"name": data.name, "sizes": sizes, "digests": dict(data.digests), **data.lineage},
-        resumed=resumed,
-    )
-
-
-def _plugin_versions(config: RunConfig) -> dict[str, str]:
-    """Distribution and version of every chosen plugin, by key."""
-    return {
-        plugin_key(kind, name): str(config.registry.get(kind, name).source)
-        for kind, chosen in config.sockets.items()
-        for name in chosen
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the folder the run was started in, where it is a git checkout."""
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            env={**os.environ, "GIT_DIR": ".git"},
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None if found.returncode == 0 else None
