@@ -4,8 +4,9 @@
 
 For each number of processes torchrun starts this program (gloo, on the CPU; one thread each), which trains with the
 flags given: by default ten epochs on digits, augmented, with label phases of SMP and SINet before the last three, a
-small network with group normalisation. Printed is a table: how far the losses of the first epoch's steps, and at the
-end the network's weights, the samples' weights and the targets are at most from those of the first number; and seconds.
+small network with group normalisation. Printed is a table: how far the losses of the first epoch's steps, their mean,
+and at the end the network's weights, the samples' weights and the targets are at most from those of the first number;
+and seconds.
 In single precision a ReLU or a maximum falls to the other side of a tie now and then; in double precision none does.
 """
 
@@ -93,7 +94,8 @@ def compare(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     network = max(gap(one["network"][name], value) for name, value in other["network"].items())
     labels = int((one["targets"]["classes"] != other["targets"]["classes"]).sum())
     seconds = other["seconds"]
-    numbers = [gap(one["losses"], other["losses"]), network, gap(one["weights"], other["weights"])]
+    epoch = gap(one["losses"].double().mean(), other["losses"].double().mean())
+    numbers = [gap(one["losses"], other["losses"]), epoch, network, gap(one["weights"], other["weights"])]
     return [
         *(f"{number:.1e}" for number in numbers),
         f"{labels} of {len(one['weights'])}",
@@ -111,7 +113,7 @@ def main() -> None:
     if args.worker is not None:
         work(flags, args.worker, args.double)
         return
-    head = ["processes", "losses, epoch 1", "network", "weights", "other labels", "test accuracy"]
+    head = ["processes", "losses, epoch 1", "their mean", "network", "weights", "other labels", "test accuracy"]
     rows = [[*head, "data s", "train s", "labels s", "evaluate s"]]
     first = None
     words = ["--double", *(flags or PLAIN)] if args.double else flags or FLAGS
