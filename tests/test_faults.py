@@ -71,6 +71,22 @@ def test_a_signal_before_there_is_a_folder_just_ends(command, monkeypatch):
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["export", "run", "folder", "--to", "my clean"], "noisyrun.exports.folder.write_table"),
+        (["export", "run", "safetensors", "--to", "m.safetensors"], "noisyrun.exports.model.save_file"),
+        (["predict", "run", "digits", "--split", "test", "--out", "p.csv"], "noisyrun.prediction._add"),
+    ],
+)
+def test_a_signal_ends_an_export_or_a_prediction_and_leaves_nothing(command, monkeypatch, words, place):
+    command(*RUN, "--out", "run")
+    with monkeypatch.context() as patch:
+        at(patch, place, (signal.SIGTERM,))
+        assert command.line(*words, code=143) == "interrupted"
+    assert os.listdir() == ["run"]
+
+
 def test_what_a_process_ignores_it_ignores_in_a_run_too(command, monkeypatch, unbroken):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from noisyrun.api.errors import UserError
@@ -147,7 +148,7 @@ class RunFolder:
     def _refuse_another(self) -> None:
         if self.file(STATUS).exists() or self.file(CONFIG).exists():
             raise UserError(
-                f"--out: {self.path} holds a run already; go on with: noisyrun resume {self.path}, "
+                f"--out: {self.path} holds a run already; go on with: noisyrun resume {quote(str(self.path))}, "
                 "or name another folder"
             )
 

@@ -292,6 +292,13 @@ def test_names_of_classes_lead_nowhere_and_collide_nowhere(shop, finished, tmp_p
     assert read(tmp_path / "out").task.num_classes == len(names)
 
 
+@pytest.mark.parametrize(("form", "file"), [("manifest", "/train.parquet"), ("folder", ""), ("parquet", "")])
+def test_the_command_that_reads_an_export_can_be_copied_to_a_shell(folder, finished, tmp_path, form, file):
+    to = tmp_path / "my photos"
+    last = noisyrun.export(finished(folder), form, to).lines[-1]
+    assert f"noisyrun --dataset '{to}{file}'" in last
+
+
 @IMAGES
 def test_nothing_is_written_over_and_nothing_half_written_is_left(folder, finished, tmp_path, form, monkeypatch):
     run = finished(folder)

@@ -10,6 +10,7 @@ from noisyrun.api.errors import UserError
 from noisyrun.cli import pack
 from noisyrun.cli.common import configure, entries, nothing_left, wants_help
 from noisyrun.config import flags
+from noisyrun.engine.interrupt import stopped_at_once
 from noisyrun.printable import printable
 
 _CHECK = """\
@@ -32,6 +33,7 @@ USAGE = f"{_CHECK}\n\n{pack.USAGE}"
 _DEPTHS: tuple[Literal["none", "sample", "all"], ...] = ("none", "sample", "all")
 
 
+@stopped_at_once()  # what is half-written is removed, as after any error
 def main(words: list[str]) -> int:
     """Check a data set, or pack it."""
     if wants_help(words):

@@ -7,6 +7,7 @@ from pathlib import Path
 from noisyrun.api.errors import UserError
 from noisyrun.cli.common import entries, wants_help
 from noisyrun.config import flags
+from noisyrun.engine.interrupt import stopped_at_once
 from noisyrun.exports.formats import FORMATS
 from noisyrun.printable import printable
 
@@ -24,6 +25,7 @@ USAGE += "\n".join(f"  {name:<13}{format.summary}" for name, format in FORMATS.i
 USAGE += "\n\nOptions of one: noisyrun export RUN FORMAT --help"
 
 
+@stopped_at_once()  # what is half-written is removed, as after any error
 def main(words: list[str]) -> int:
     """Export a run."""
     if wants_help(words):

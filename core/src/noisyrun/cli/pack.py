@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from noisyrun.api.errors import UserError
@@ -90,7 +91,7 @@ def told(pack: object, to: Path, made: bool) -> Iterator[str]:
         yield f"{split}: {part.samples:,} samples, {files}, {size / 1e6:,.1f} MB"
         if part.skipped:
             yield f"{split}: {len(part.skipped):,} images that cannot be read are left out: {part.skipped[0]}"
-    yield f"{'wrote' if made else 'nothing to do: this very pack is in'} {to}  (noisyrun --dataset {to})"
+    yield f"{'wrote' if made else 'nothing to do: this very pack is in'} {to}  (noisyrun --dataset {quote(str(to))})"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any
 from noisyrun.api.errors import UserError
 from noisyrun.cli.common import complain, nothing_left, open_registry, wants_help
 from noisyrun.config import flags
+from noisyrun.engine.interrupt import stopped_at_once
 
 USAGE = """\
 noisyrun predict MODEL IMAGES… [--out FILE] [OPTIONS]
@@ -32,6 +33,7 @@ _NUMBERS: dict[str, type[int] | type[float]] = {"top": int, "threshold": float, 
 _WORDS = ("out", "device", "amp", "split", "on-bad-image")
 
 
+@stopped_at_once()  # what is half-written is removed, as after any error
 def main(words: list[str]) -> int:
     """Predict."""
     if wants_help(words):

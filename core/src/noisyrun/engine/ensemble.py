@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -85,7 +86,8 @@ def read_finished(folder: Path) -> tuple[RunFolder, dict[str, Any]]:
     status = opened.status().get("status")
     if status != "finished":
         raise UserError(
-            f"{folder}: its run has not finished ({status or 'never began'}); go on with: noisyrun resume {folder}"
+            f"{folder}: its run has not finished ({status or 'never began'}); go on with: "
+            f"noisyrun resume {quote(str(folder))}"
         )
     return opened, checkpoint.load(opened.file(CHECKPOINT), only=("network",))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ def export_npz(run: Path, to: Path, options: Given) -> list[str]:
     with new_folder(to) as folder:
         np.savez(folder / "train.npz", **arrays)  # type: ignore[arg-type]
         write_text(folder / LINEAGE, found.lineage_text)
-    return [*found.lines, f"wrote {to}  (noisyrun --dataset {to / 'train.npz'} --backbone features)"]
+    return [*found.lines, f"wrote {to}  (noisyrun --dataset {quote(str(to / 'train.npz'))} --backbone features)"]
 
 
 def _arrays(part: Split, prefix: str) -> dict[str, np.ndarray]:

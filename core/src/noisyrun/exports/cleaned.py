@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,9 @@ def _opened(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         folder = RunFolder.open(run)
         status = folder.status().get("status")
         if status != "finished":
-            raise UserError(f"export: the run in {run} has not finished (it is {status}): noisyrun resume {run}")
+            raise UserError(
+                f"export: the run in {run} has not finished (it is {status}): noisyrun resume {quote(str(run))}"
+            )
     try:
         summary = read(summary_file)
     except (OSError, ValueError) as error:

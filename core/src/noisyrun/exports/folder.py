@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pyarrow as pa
@@ -40,7 +41,7 @@ def export_folder(run: Path, to: Path, options: Given) -> list[str]:
         if not write_classes(found.classes, place, folders) and not same:
             lines.append("the names of the classes do not fit a table: folders stand for them, see metadata.parquet")
         write_text(place / LINEAGE, found.lineage_text)
-    return [*lines, f"wrote {to}  (noisyrun --dataset {to})"]
+    return [*lines, f"wrote {to}  (noisyrun --dataset {quote(str(to))})"]
 
 
 def _write(part: Split, place: Path, folders: tuple[str, ...], names: tuple[str, ...], link: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 
 import pyarrow as pa
 
@@ -46,13 +47,13 @@ def export_manifest(run: Path, to: Path, options: Given) -> list[str]:
         write_text(folder / LINEAGE, found.lineage_text)
     if copied:
         lines.append(f"{copied:,} images could not be linked and were copied")
-    where = "" if root is None else f" --data.root {root}"
+    where = "" if root is None else f" --data.root {quote(str(root))}"
     file = to / f"train.{form}"
     if found.splits["train"].raw.images is None:
         lines.append("features are not in a manifest: export as parquet or npz to train on them")
         lines.append(f"wrote {to}")
     else:
-        lines.append(f"wrote {to}  (noisyrun --dataset {file}{where})")
+        lines.append(f"wrote {to}  (noisyrun --dataset {quote(str(file))}{where})")
     return lines
 
 

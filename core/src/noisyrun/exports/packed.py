@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 from noisyrun.api.errors import UserError
@@ -41,4 +42,4 @@ def _export(run: Path, to: Path, options: Given, form: Literal["parquet", "shard
     with watching() as watch:
         _, made = write_pack(found.name, contents, found.classes, to, how, {LINEAGE: found.lineage_text}, watch)
     wrote = "wrote" if made else "nothing to do: this very export is in"
-    return [*found.lines, f"{wrote} {to}  (noisyrun --dataset {to})"]
+    return [*found.lines, f"{wrote} {to}  (noisyrun --dataset {quote(str(to))})"]
