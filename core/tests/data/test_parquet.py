@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,7 +8,8 @@ import torch
 
 from noisyrun.api import UserError
 from noisyrun.config.settings import DataSettings, RunSettings
-from noisyrun.data import load
+from noisyrun.data import arrow, load
+from noisyrun.data.sources import read
 
 NAMES = ["cat", "dog", "bird"]
 
@@ -187,3 +189,39 @@ def test_names_in_one_column_and_numbers_in_another_are_refused(write):
     path = write(names=None, noisy_label=[0, 1, 2] * 3, clean_label=["a", "b", "c"] * 3)
     with pytest.raises(UserError, match=r"'noisy_label' and 'clean_label' must all hold names or all hold numbers"):
         _load(path)
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_small_file_whose_rows_all_repeat_a_long_value_is_refused(tmp_path: Path, monkeypatch, folded: bool) -> None:
+    values = pa.array(["x" * 5000]).take(pa.array([0] * 2000))
+    table = pa.table({"path": values.dictionary_encode() if folded else values, "label": [0, 1] * 1000})
+    pq.write_table(table, tmp_path / "train.parquet", compression="zstd")
+    assert (tmp_path / "train.parquet").stat().st_size < 10_000
+    monkeypatch.setattr("noisyrun.data.arrow.free_memory", lambda: 5_000_000)
+    with pytest.raises(UserError, match="2,000 rows would fill the memory"):
+        read(RunSettings(dataset=str(tmp_path / "train.parquet")))
+    monkeypatch.setattr("noisyrun.data.arrow.free_memory", lambda: 11_000_000)
+    found = read(RunSettings(dataset=str(tmp_path / "train.parquet")))
+    assert len(found.train) == 2000
+    monkeypatch.setattr("noisyrun.data.sources.manifest.free_memory", lambda: 11_000_000)
+    with pytest.raises(UserError, match="the paths of its 2,000 rows would fill the memory"):
+        read(RunSettings(dataset=str(tmp_path / "train.parquet")))
+
+
+def test_rows_read_in_parts_are_those_read_at_once(tmp_path: Path, monkeypatch) -> None:
+    table = pa.table({"path": [f"{n % 7}.jpg" for n in range(3000)], "label": [n % 3 for n in range(3000)]})
+    pq.write_table(table.replace_schema_metadata({"a": "b"}), tmp_path / "t.parquet", row_group_size=1000)
+    monkeypatch.setattr(arrow, "_SHARE", 1e-9)
+    monkeypatch.setattr(arrow, "free_memory", lambda: 100_000_000_000)
+    got = arrow.read_parquet(tmp_path / "t.parquet")
+    assert got.column(0).num_chunks > 3
+    assert got.equals(table)
+    assert got.schema.metadata[b"a"] == b"b"
+    assert arrow.read_parquet(tmp_path / "t.parquet", ["label"]).column_names == ["label"]
+
+
+def test_images_in_a_column_of_another_kind_are_no_paths(tmp_path: Path) -> None:
+    table = pa.table({"image": pa.array([b"x", b"y"]).dictionary_encode(), "label": [0, 1]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match="column 'image' must hold paths of images"):
+        read(RunSettings(dataset=str(tmp_path / "t.parquet")))

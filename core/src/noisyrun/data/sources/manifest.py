@@ -8,8 +8,9 @@ import pyarrow as pa
 from pyarrow import csv, json
 
 from noisyrun.api import UserError
+from noisyrun.bank.sizes import free_memory
 from noisyrun.config.settings import DataSettings
-from noisyrun.data.arrow import checked_table
+from noisyrun.data.arrow import checked_table, unfolded
 from noisyrun.data.hints import did_you_mean
 from noisyrun.data.pack.read import stable_index
 from noisyrun.data.raw import Raw, RawData
@@ -20,6 +21,9 @@ from noisyrun.data.sources.paths import checked_paths
 from noisyrun.data.sources.roles import find_roles, take_roles
 
 PATHS = ("path", "file", "filename", "file_name", "filepath", "image_path", "image", "img")
+
+#: Times that paths are held in memory as they are checked.
+_COPIES = 3
 
 
 def read(path: Path, settings: DataSettings) -> RawData:
@@ -50,6 +54,13 @@ def _split(files: list[Path], settings: DataSettings, *, test: bool) -> Raw:
     root = (settings.root or files[0].parent).expanduser()
     if not root.is_dir():
         raise UserError(f"--data.root: no folder {root}")
+    kind = table.column(column).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        raise UserError(f"{where}: column {column!r} must hold paths of images (it holds {str(kind)[:80]})")
+    # They become text of Python's, twice for a while: a small file can repeat a long path in every row.
+    if _COPIES * unfolded(table.column(column)) > free_memory():
+        raise UserError(f"cannot read {where}: the paths of its {len(table):,} rows would fill the memory")
     roles = find_roles([name for name in table.column_names if name != column], settings, where, test=test)
     paths = checked_paths([None if p is None else str(p) for p in table.column(column).to_pylist()], root, where)
     return Raw(

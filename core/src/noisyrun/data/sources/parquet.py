@@ -34,7 +34,8 @@ def image_column(schema: pa.Schema) -> str | None:
         kind = schema.field(name).type
         if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             return name
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        place = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+        if place >= 0 and kind[place].type in (pa.binary(), pa.large_binary(), pa.null()):  # null: paths alone
             return name
     return None
 
