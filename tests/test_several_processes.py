@@ -15,6 +15,7 @@ import pytest
 
 from noisyrun.cli import main
 from noisyrun.engine import checkpoint
+from noisyrun.torchrun import GONE, launcher, leave_reason
 
 #: Digits, with augmentation; a last batch of 28 samples in three steps of four.
 RUN = [
@@ -116,7 +117,7 @@ def test_stopped_on_two_processes_a_run_goes_on_with_two_or_with_one(tmp_path):
     _, _, err = ended(stopped)
     if (tmp_path / "run" / "summary.json").exists():
         pytest.skip("the run had finished before the signal arrived")
-    assert err.count("go on with: torchrun … -m noisyrun resume run") == 1
+    assert err.count("go on with: torchrun --nproc-per-node 2 -m noisyrun resume run") == 1
     assert json.loads((tmp_path / "run" / "status.json").read_text())["status"] == "interrupted"
     subprocess.run(["cp", "-r", tmp_path / "run", tmp_path / "copy"], check=True)
     done(["resume", "run"], tmp_path)
@@ -138,6 +139,35 @@ def test_a_killed_process_ends_the_run_in_a_line_and_torchruns_restart_goes_on(t
     assert err.count("another process of the run is gone") <= 1
     assert "Traceback" not in err
     assert len(losses(tmp_path / "run")) == 6
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_the_root_cause_and_the_others_say_how_to_go_on(tmp_path):
+    process = start([*RUN, "--epochs", "40", "--out", "run"], tmp_path)
+    wait_for(tmp_path / "run" / checkpoint.NAME, process)
+    killed = workers(process)[-1]
+    os.kill(killed, signal.SIGKILL)
+    code, _, err = ended(process)
+    assert code == 1
+    assert f"(pid: {killed})" in err.partition("Root Cause")[2]
+    assert err.count("how it ended; go on with: torchrun --nproc-per-node 2 -m noisyrun resume run\n") == 2  # once here
+    told = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (told["status"], told["error"].endswith("resume run")) == ("failed", True)
+
+
+def test_an_end_that_follows_from_another_is_dated_after_it(tmp_path, monkeypatch):
+    dates = []
+    for reason in (f"{GONE}; go on with: noisyrun resume run", "no such file"):
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+        leave_reason(reason)
+        dates.append(int(json.loads((tmp_path / "error.json").read_text())["message"]["extraInfo"]["timestamp"]))
+    assert dates[0] > dates[1] + 1
+
+
+def test_how_to_go_on_is_a_whole_command_where_one_machine_has_all_processes():
+    assert launcher(1, 1) == ""
+    assert launcher(4, 4) == "torchrun --nproc-per-node 4 -m "
+    assert launcher(4, 2) == "torchrun … -m "
 
 
 @pytest.mark.parametrize("verb", ["bench", "detect", "plan"])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from noisyrun import data as datasets
 from noisyrun import evaluation
 from noisyrun import plan as plans
+from noisyrun.api.errors import UserError
 from noisyrun.api.hooks import RunResult
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data
@@ -43,7 +44,15 @@ from noisyrun.report.console import Console, Muted
 from noisyrun.report.labels import label_frame, label_table, write_labels
 from noisyrun.report.summary import library_versions
 from noisyrun.run_folder import BASELINE, CONFIG, LABELS, NOISE, SUMMARY, RunFolder
-from noisyrun.torchrun import RESTARTS_NEED_OUT, ToldElsewhere, folder_of_restart, may_restart
+from noisyrun.torchrun import (
+    GONE,
+    RESTARTS_NEED_OUT,
+    ToldElsewhere,
+    folder_of_restart,
+    launcher,
+    may_restart,
+    restarts_left,
+)
 from noisyrun.tracking.journal import Journal
 from noisyrun.tracking.manager import Observers
 
@@ -250,11 +259,14 @@ class _Session:
     def _told(self, error: Exception, folder: RunFolder) -> BaseException:
         """What is told of an error: of a disk's one line, of several processes' one reason."""
         line = fault(error)
-        return self.world.explained(error if line is None else Fault(line, self._how_to_go_on(folder)))
+        told = self.world.explained(error if line is None else Fault(line, self._how_to_go_on(folder)))
+        if isinstance(told, UserError) and str(told) == GONE and not restarts_left():
+            return UserError(f"{GONE}; {self._how_to_go_on(folder)}")
+        return told
 
     def _how_to_go_on(self, folder: RunFolder) -> str:
         command = f"noisyrun resume {shlex.quote(summaries.from_here(folder.path))}"
-        return f"go on with: {'torchrun … -m ' if self.world.size > 1 else ''}{command}"
+        return f"go on with: {launcher(self.world.size, self.world.local_size)}{command}"
 
     def _train(self, plan: Plan, data: Data, folder: Path, observers: Observers, resumed: bool) -> Outcome:
         trainer = Trainer(

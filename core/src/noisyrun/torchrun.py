@@ -20,6 +20,11 @@ RESTARTS_NEED_OUT = (
     "torchrun --max-restarts: a run that starts again can only be found by its folder; name it with --out DIR"
 )
 
+#: What a process says of its end when another one is gone and nobody knows why.
+GONE = "another process of the run is gone: torchrun says which, and how it ended"
+#: Seconds by which an end that follows from another is dated later: torchrun takes the earliest for the root cause.
+_FOLLOWS = 5
+
 
 class ToldElsewhere(NoisyrunError):
     """The run ended, and another of its processes has said why: the message is what that one said.
@@ -68,12 +73,26 @@ def may_restart() -> bool:
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
+def restarts_left() -> bool:
+    """Whether ``torchrun`` would start the processes again if one failed now."""
+    done = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return done < int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+
+
+def launcher(size: int, local_size: int) -> str:
+    """What starts a command in as many processes again; on several machines only the user knows how they meet."""
+    if size == 1:
+        return ""
+    return f"torchrun --nproc-per-node {size} -m " if size == local_size else "torchrun … -m "
+
+
 def leave_reason(reason: str) -> None:
     """Write why this process fails where ``torchrun`` looks for it, so that its summary has the reason in one line."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file is None:
         return
-    told = {"message": reason, "extraInfo": {"timestamp": str(int(time.time()))}}
+    when = int(time.time()) + (_FOLLOWS if reason.startswith(GONE) else 0)
+    told = {"message": reason, "extraInfo": {"timestamp": str(when)}}
     with suppress(OSError):
         Path(file).write_text(json.dumps({"message": told}), encoding="utf-8")
 

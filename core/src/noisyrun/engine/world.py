@@ -19,7 +19,7 @@ from torch import Tensor
 
 from noisyrun.api.errors import UserError
 from noisyrun.engine import checkpoint
-from noisyrun.torchrun import ToldElsewhere
+from noisyrun.torchrun import GONE, ToldElsewhere
 
 #: How long one process waits for another. What one process does alone (fitting a method, say) may take this long.
 _PATIENCE = timedelta(hours=6)
@@ -143,7 +143,7 @@ class World:
         if _store is None or isinstance(error, ToldElsewhere):
             return error
         gone = of_another(error)
-        reason = "another process of the run is gone: torchrun says which, and how it ended" if gone else str(error)
+        reason = GONE if gone else str(error)
         own = UserError(reason) if gone else error
         try:
             _store.set(f"{_REASON}/{self.rank}", reason or type(error).__name__)
