@@ -370,6 +370,14 @@ def test_an_export_is_trained_on_and_exported_in_turn(tmp_path):
     assert torch.equal(read(tmp_path / "cleaner" / "train.npz").train.features, read(file).train.features)
 
 
+def test_a_run_that_lost_its_configuration_is_not_taken_for_a_detection(folder, finished, tmp_path):
+    run = finished(folder)
+    (run / "config.json").unlink()
+    for form, to in (("parquet", "out"), ("safetensors", "m.safetensors")):
+        with pytest.raises(UserError, match=r"config\.json is missing"):
+            noisyrun.export(run, form, tmp_path / to)
+
+
 def test_what_was_detected_on_features_is_exported_as_well(tmp_path, finished):
     file, labels = tmp_path / "f.npz", np.arange(24) % 3
     np.savez(file, features=np.random.default_rng(0).normal(size=(24, 4)), label=labels)
@@ -381,3 +389,6 @@ def test_what_was_detected_on_features_is_exported_as_well(tmp_path, finished):
         (run / name).unlink()
     noisyrun.export(run, "npz", tmp_path / "out", {"drop": "wrong"})
     assert len(read(tmp_path / "out" / "train.npz").train) == 22
+    for form, to, why in (("shards", "t", "features and no images"), ("safetensors", "m.safetensors", "no network")):
+        with pytest.raises(UserError, match=why):
+            noisyrun.export(run, form, tmp_path / to)

@@ -27,7 +27,7 @@ from noisyrun.data.verdicts import is_file as is_verdicts
 from noisyrun.exports.options import Choice
 from noisyrun.exports.verdict import Verdict, judged
 from noisyrun.report.labels import read_labels_table
-from noisyrun.run_folder import CONFIG, LABELS, SUMMARY, RunFolder
+from noisyrun.run_folder import CONFIG, LABELS, STATUS, SUMMARY, RunFolder
 
 #: Content of `noisyrun.exports` folders beside the data: where it comes from.
 LINEAGE = "export.json"
@@ -136,7 +136,7 @@ def _opened(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from noisyrun.report.summary import read
 
     summary_file = run / SUMMARY
-    if (run / CONFIG).is_file() or not summary_file.is_file():
+    if (run / CONFIG).is_file() or (run / STATUS).exists() or not summary_file.is_file():
         folder = RunFolder.open(run)
         status = folder.status().get("status")
         if status != "finished":

@@ -25,7 +25,7 @@ from noisyrun.files import atomic
 from noisyrun.methods import Methods
 from noisyrun.plan import make_methods
 from noisyrun.registry import Registry
-from noisyrun.run_folder import SUMMARY, RunFolder
+from noisyrun.run_folder import STATUS, SUMMARY, RunFolder
 
 #: Endings of files that may be pickles.
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
@@ -79,6 +79,8 @@ def of_run(folder: Path, registry: Registry | None = None) -> Model:
     UserError
         In one line, when the folder holds no finished run, or its network cannot be built.
     """
+    if (folder / SUMMARY).is_file() and not (folder / STATUS).exists():
+        raise UserError(f"{folder}: holds what noisyrun detect found, and no network: detect trains none")
     opened, saved = read_finished(folder)
     inputs = saved.get("inputs") or {}
     if "held" not in inputs:

@@ -31,6 +31,8 @@ def _export(run: Path, to: Path, options: Given, form: Literal["parquet", "shard
     if samples is not None and (not samples.isdecimal() or int(samples) < 1):
         raise UserError(f"--samples: must be a whole number from 1 on (got {samples!r})")
     found = cleaned(run, choice, form)
+    if form == "shards" and found.splits["train"].raw.images is None:
+        raise UserError("export shards: this run has features and no images; use parquet or npz")
     how = Options(
         form,
         Options.shard_bytes if size is None else parse_bytes(size),
