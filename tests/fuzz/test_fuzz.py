@@ -5,7 +5,9 @@ Longer, guided by what the code covers: `python tests/fuzz/fuzz.py` (see its hel
 
 from __future__ import annotations
 
+import base64
 import io
+import zlib
 
 import numpy as np
 import pyarrow as pa
@@ -94,3 +96,22 @@ def test_small_files_that_would_fill_the_memory_are_refused(tmp_path) -> None:
             said = attempt(TARGETS[name], content.getvalue())
             assert said is not None
             assert "would fill the memory" in said
+
+
+#: Parquet, compressed, whose footer contradicts itself: Arrow throws past Python when asked for one column's chunk.
+_CONTRADICTING = (
+    r"""c-obe&2G~`5XX0&I5JU$(n!0qB_FJ+b%T@!iU<N!4(qf@T2hflDiMf_;}|F4G$sjz3va-YV~-p-aOeYY-~l*t;1Lkwzylz`&f0OB50Dr|v*Z"""
+    r"""8H{$@5KyTO_}BuO?%zRnkvLnyZ=BZTZ?aOy$OhJYZFBeXyik|imU(r==?EH+eGB(AOT%u9yEy@GKf%~3irro_uP5`4q4$FOt;t7r)>s|lX+H"""
+    r"""<A>Q($HJMSZ}YVx16mNr1Wf8y%5iH6~ws)*_d{i-9?dM^qU((i)2;7QHH8ab1BNNP?v9@JuV?NHFCOc-zL0tW>Zp=fj#bSqPou0gdqEN+x6#"""
+    r"""^ac}IqQzgk2<)u69J?Xg}L={cf>L$`jMk}FIRttedq6$63^c^<qrm|{GS^=(1B)DLfFT3>X_mpNLX#XNEY)A0kVEPuD->~@sFOF)NrfMr`;w"""
+    r"""pmn9@BGd{*ug3(!a;G%x=uFlMy@qQw07qreCmmo-}_Z{%>YW<*rPN(KDGUrb0i;NYm8}Yc}t<?u64+e@IusCZ5F@J7%HXV{F1Kk5w4+SlJVr"""
+    r"""#S@MoC^L2-gxMM$Esr2_!0ijvKDbT;_>giS#KSm0v@*EbBj4%!eY^GGS*Ut!Pw<^^Usy%>QOr9Lkm>@@g0R*MI@MP`JP#oM_EYX|K}!|Ul;y"""
+    r"""?!g?0ks=wa*7Z^Pq}$Ug>HS(I>~A930EP*lIRSYL=%w^Q}l?1<REi&P`9htFTQ<83Dhw(a3?FfsV}N4>$RalKT$R@~9xZHa&AHUH!^_$TfU!"""
+    r"""Ykgi"""
+)
+
+
+def test_a_footer_that_ended_the_process_is_refused() -> None:
+    said = attempt(TARGETS["manifest.parquet"], zlib.decompress(base64.b85decode(_CONTRADICTING)))
+    assert said is not None
+    assert "histogram size mismatch" in said

@@ -30,7 +30,7 @@ def checked_table(read: Callable[[], pa.Table], where: str) -> pa.Table:
         table = read()
         table.validate(full=True)
         list(table.column_names)  # names are decoded when they are asked for
-    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, RuntimeError) as error:  # C++'s own, too
         raise UserError(f"cannot read {where}: {' '.join(str(error).split()) or 'it takes too much memory'}") from None
     return table
 
@@ -67,22 +67,16 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def _batches(file: pq.ParquetFile, columns: list[str] | None, free: int) -> Iterator[pa.Table]:
     """Row groups; in parts where every row may repeat one long value, so that few rows are read at once."""
     about = file.metadata
+    leaves = [file.schema.column(place) for place in range(len(file.schema.names))]
+    texts = any(leaf.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY") for leaf in leaves)
     for number in range(about.num_row_groups):
         group = about.row_group(number)
         rows = int(free * _SHARE) // max(1, _bytes(group, columns))
-        if rows >= group.num_rows or not _repeats(group, columns):
+        if rows >= group.num_rows or not texts:
             yield file.read_row_group(number, columns=columns)
             continue
         for batch in file.iter_batches(max(1, rows), row_groups=[number], columns=columns):
             yield pa.Table.from_batches([batch]).replace_schema_metadata(file.schema_arrow.metadata)
-
-
-def _repeats(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> bool:
-    """Whether a column keeps values in a dictionary, and may give one of them for every row."""
-    return any(
-        part.has_dictionary_page and part.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
-        for part in _parts(group, columns)
-    )
 
 
 def unfolded(column: pa.Array | pa.ChunkedArray) -> int:
@@ -99,10 +93,8 @@ def unfolded(column: pa.Array | pa.ChunkedArray) -> int:
 
 def _bytes(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> int:
     """Bytes of some columns of a row group, or of parts of them such as ``image.path``, once they are read."""
-    return int(sum(part.total_uncompressed_size for part in _parts(group, columns)))
-
-
-def _parts(group: pq.RowGroupMetaData, columns: Sequence[str] | None) -> list[pq.ColumnChunkMetaData]:
-    parts = [group.column(place) for place in range(group.num_columns)]
-    wanted = None if columns is None else tuple(f"{name}." for name in columns)
-    return [part for part in parts if wanted is None or f"{part.path_in_schema}.".startswith(wanted)]
+    if columns is None:  # of broken columns Arrow may end the process when it is asked for one by itself
+        return int(group.total_byte_size)
+    parts = (group.column(place) for place in range(group.num_columns))
+    wanted = tuple(f"{name}." for name in columns)
+    return sum(part.total_uncompressed_size for part in parts if f"{part.path_in_schema}.".startswith(wanted))
