@@ -18,6 +18,7 @@ from noisyrun import evaluation
 from noisyrun import plan as plans
 from noisyrun.api.errors import UserError
 from noisyrun.api.hooks import RunResult
+from noisyrun.bank.sizes import budget, choose_residence
 from noisyrun.config.resolve import RunConfig, resolve
 from noisyrun.data.samples import Data
 from noisyrun.engine.clock import Stopwatch, forget_peak_memory
@@ -187,7 +188,10 @@ class _Session:
         methods = plans.make_methods(self.config)
         self.device = device_of(self.config.settings.device, self.world)
         forget_peak_memory(self.device)
-        Precision(self.config.settings.train.amp, self.device)  # refuses what the device cannot do
+        bank = self.config.settings.bank
+        # Both refuse what the device cannot do.
+        Precision(self.config.settings.train.amp, self.device)
+        choose_residence(bank.residence, 0, self.device, budget(bank.memory, self.world))
         with self.clock("data"):
             data = datasets.load(self.config.settings)
         plan = plans.check(self.config, methods, data)

@@ -138,3 +138,13 @@ def test_killed_or_interrupted_anywhere_and_resumed_it_ends_in_the_same_weights(
     want = final(tmp_path / "unbroken")
     assert_equal(final(tmp_path / "killed"), want)
     assert_equal(final(tmp_path / "stopped"), want)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [({"bank.memory": "1KB"}, "too small to work with"), ({"bank.residence": "gpu"}, "gpu needs a GPU")],
+)
+def test_a_feature_bank_that_cannot_be_is_refused_before_anything_is_written(tmp_path, quiet, setting, said):
+    with pytest.raises(UserError, match=rf"^--bank\..*{said}"):
+        noisyrun.run(FEW | setting | {"out": str(tmp_path / "out"), "device": "cpu"}, console=quiet)
+    assert not (tmp_path / "out").exists()
