@@ -154,6 +154,7 @@ class Registry:
         if key in self.collisions:
             raise UserError(self.collision_line(key))
         from noisyrun import catalog
+        from noisyrun.suggest import did_you_mean
 
         row = catalog.find(kind, name)
         for problem in self.problems:
@@ -162,7 +163,7 @@ class Registry:
         words = {plugin_key(kind, name), *homes(name, row.package if row else None)}
         if self.disabled & {normal(word) for word in words}:
             raise UserError(f"{NOUNS[kind]} {name!r} is switched off{self._switches()}")
-        if self.unread:
+        if self.unread and not did_you_mean(name, self.names(kind)):
             raise UserError(f"no {NOUNS[kind]} {name!r} here: {self.limit()}")
         raise UserError(f"no {NOUNS[kind]} {name!r} is installed; {catalog.hint(self, kind, name)}")
 
@@ -184,7 +185,7 @@ class Registry:
             raise UserError(self.collision_line(("recipe", name)))
         from noisyrun.suggest import did_you_mean
 
-        if self.unread:
+        if self.unread and not did_you_mean(name, list(self.recipes)):
             raise UserError(f"no recipe {name!r} here: {self.limit()}")
         known = sorted(self.recipes)
         there = f"installed: {', '.join(known)}" if known else "no plugin that brings one is installed"

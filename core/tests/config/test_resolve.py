@@ -149,7 +149,7 @@ def test_only_chosen_plugins_are_imported(run):
         ("--weighter one --weighter.ks 1,x", "--weighter.ks[1]: must be a whole number (got x)"),
         ("--seed 1.5", "--seed: must be a whole number (got 1.5)"),
         ("--data.val 1", "--data.val: must be less than 1 (got 1)"),
-        ("--bank.memory lots", "--bank.memory: is not written as it must be: Memory a label phase may take, e.g. 2GB."),
+        ("--bank.memory lots", "--bank.memory: is not written as it must be: Memory a label phase may take"),
         ("--baseline maybe", "--baseline: must be yes or no (got maybe)"),
         ("--no-seed", "--no-seed: cannot be switched off with --no-; give it a value"),
         ("--weighter", "--weighter: needs the name of a plugin, or none"),

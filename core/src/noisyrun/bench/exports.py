@@ -28,6 +28,7 @@ COLUMNS = (
 def write(analysis: Analysis, folder: Path) -> list[Path]:
     """Write ``report.csv``, ``report.md`` and ``report.tex`` into a folder."""
     made = {"report.csv": to_csv, "report.md": to_markdown, "report.tex": to_latex}
+    folder.mkdir(parents=True, exist_ok=True)
     for name, export in made.items():
         write_text(folder / name, export(analysis))
     return [folder / name for name in made]

@@ -36,6 +36,7 @@ def write_page(analysis: Analysis, folder: Path, path: Path) -> None:
     path
         The file to write.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page(analysis, _seen_from(path, folder)))
 
 
