@@ -246,12 +246,12 @@ def test_state_that_a_plugin_cannot_take_up_is_one_line(command, monkeypatch):
 def test_the_page_on_faults_names_every_test_and_each_is_there():
     listed = re.findall(r"`(?:(\S+?\.py)::)?(test_\w+)`", PAGE.read_text(encoding="utf-8"))
     named = {(ROOT / file if file else Path(__file__), name) for file, name in listed}
-    here = {(path, name) for path in Path(__file__).parent.glob("test_faults*.py") for name in tests_in(path)}
+    here = {(path, name) for path in Path(__file__).parent.glob("test_faults*.py") for name in names_of_tests(path)}
     here.remove((Path(__file__), "test_the_page_on_faults_names_every_test_and_each_is_there"))
     assert here <= named
-    assert {(path, name) for path, name in named if name not in tests_in(path)} == set()
+    assert {(path, name) for path, name in named if name not in names_of_tests(path)} == set()
 
 
-def tests_in(path: Path) -> set[str]:
+def names_of_tests(path: Path) -> set[str]:
     found = ast.parse(path.read_text(encoding="utf-8")).body
     return {node.name for node in found if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}

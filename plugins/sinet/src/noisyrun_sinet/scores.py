@@ -53,13 +53,19 @@ class Candidates:
 
     def confidence(self, rows: Tensor, classes: Tensor) -> Tensor:
         """Probability of the class of each pair, float32 [L]; 0 where the bank does not know it."""
-        bank, column = self.bank, classes.unsqueeze(1)
-        found = bank.label_probs[rows].masked_fill(bank.labels.classes[rows] != column, 0.0).amax(1)
-        if self._clean:
-            predicted = bank.top_probs[rows].masked_fill(bank.top_classes[rows] != column, 0.0).amax(1)
-            clean = torch.isin(classes, torch.tensor(list(self._clean)))
-            found = torch.where(clean, torch.maximum(found, predicted), found)
+        bank, found = self.bank, torch.empty(len(rows))
+        for part in ops.spans(len(rows), bank.labels.classes.shape[1], _CELLS >> 8):
+            found[part] = _of_class(bank.label_probs, bank.labels.classes, rows[part], classes[part])
+            if self._clean:
+                predicted = _of_class(bank.top_probs, bank.top_classes, rows[part], classes[part])
+                clean = torch.isin(classes[part], torch.tensor(list(self._clean)))
+                found[part] = torch.where(clean, torch.maximum(found[part], predicted), found[part])
         return found
+
+
+def _of_class(probs: Tensor, of: Tensor, rows: Tensor, classes: Tensor) -> Tensor:
+    """float32 [L]: probability of each pair's class, from those [N, k] of some classes; 0 where it is none of those."""
+    return probs[rows].masked_fill(of[rows] != classes.unsqueeze(1), 0.0).amax(1)
 
 
 def best_of_class(scores: Tensor, classes: Tensor, k: int) -> Tensor:
