@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import zipfile
 import zlib
 
 import numpy as np
@@ -115,3 +116,13 @@ def test_a_footer_that_ended_the_process_is_refused() -> None:
     said = attempt(TARGETS["manifest.parquet"], zlib.decompress(base64.b85decode(_CONTRADICTING)))
     assert said is not None
     assert "histogram size mismatch" in said
+
+
+def test_a_member_of_an_archive_that_is_no_array_is_refused() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("features.npy", b"not an array")
+        archive.writestr("labels.npy", b"nor this")
+    said = attempt(TARGETS["features.npz"], packed.getvalue())
+    assert said is not None
+    assert "is no array" in said

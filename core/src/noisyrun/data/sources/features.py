@@ -95,7 +95,10 @@ def _npz(file: Path, settings: DataSettings, prefix: str, *, test: bool) -> tupl
             size = sizes.get(f"{prefix}{name}.npy", 0)
             if size > free_memory():
                 raise UserError(f"cannot read {prefix + name!r} in {file}: its {size:,} bytes would fill the memory")
-            return load_array(lambda: archive[prefix + name], f"{prefix + name!r} in {file}")
+            found = load_array(lambda: archive[prefix + name], f"{prefix + name!r} in {file}")
+            if not isinstance(found, np.ndarray):  # NumPy gives the bytes of what does not begin as an array
+                raise UserError(f"{prefix + name!r} in {file} is no array")
+            return found
 
         where = f"{file} ({prefix}*)" if prefix else str(file)
         wide = {name: array(name) for name in names if name in FEATURES + _LOGITS}
